@@ -25,6 +25,12 @@ pub trait Authorizer: Send + Sync {
     /// # Errors
     /// Nothing could be had to authorise it with: the attempt fails before it was sent.
     fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, now: Moment) -> Authorizing<'a>;
+
+    /// The same account as it authorises requests in another region; `None` where regions are nothing to it. What is fetched for the one is
+    /// the other's too.
+    fn in_region(&self, _region: &str) -> Option<Arc<dyn Authorizer>> {
+        None
+    }
 }
 
 /// How one deployment's requests are authorised.

@@ -19,7 +19,7 @@ pub use parts::PartsOfDeltas;
 pub use path::check_path;
 pub use reply::{Choice, FinishReason, Reply};
 pub use request::{ChatRequest, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
-pub use usage::{ServiceTier, Usage};
+pub use usage::{ServiceTier, Surcharges, Usage};
 pub use vectors::{Vector, VectorRequest, Vectors};
 
 /// Fields of one dialect that the canonical types do not name, in the order they came.

@@ -25,7 +25,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::policy::{CHILD_COMMAND, compile_child_main};
-use crate::replay::Options;
 use crate::telemetry::{LogFormat, LogGuard};
 
 /// An LLM gateway whose decisions are WebAssembly components you can swap while it runs.
@@ -65,7 +64,6 @@ enum Command {
     Schema,
     /// List the policies a running gateway decides with: digest, generation, calls, faults, time per call. Or change which version
     /// of one is in force.
-    #[command(args_conflicts_with_subcommands = true)]
     Policies {
         #[command(flatten)]
         ask: AskArgs,
@@ -161,13 +159,13 @@ impl LogArgs {
 #[derive(Debug, Args)]
 struct AskArgs {
     /// The running gateway.
-    #[arg(long, default_value = "http://127.0.0.1:4000")]
+    #[arg(long, global = true, default_value = "http://127.0.0.1:4000")]
     url: String,
     /// Its master key.
-    #[arg(long, env = "WITGATE_KEY", hide_env_values = true)]
+    #[arg(long, global = true, env = "WITGATE_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -203,8 +201,6 @@ enum VersionCommand {
     History {
         /// Of this group alone.
         group: Option<String>,
-        #[command(flatten)]
-        ask: AskArgs,
     },
 }
 
@@ -221,8 +217,6 @@ struct VersionArgs {
     /// Its name, where several policies speak to the group's providers.
     #[arg(long)]
     policy: Option<String>,
-    #[command(flatten)]
-    ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -516,12 +510,12 @@ pub fn run() -> ExitCode {
         Command::Batch(arguments) => batch::batch(&arguments),
         Command::Runs(arguments) => runs::runs(&arguments),
         Command::Policies { ask, change: None } => policy::list(&ask),
-        Command::Policies { change: Some(change), .. } => rollout::change(&change),
+        Command::Policies { ask, change: Some(change) } => rollout::change(&change, &ask),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
         Command::Spend(arguments) => spend::spend(arguments),
         Command::Policy(command) => policy::run(command),
         Command::Explain(ExplainArgs { request_id, dir, policies, json }) => {
-            replay::explain(&request_id, dir.as_ref(), &Options { policy: None, policies }, json)
+            replay::explain(&request_id, dir.as_ref(), policies, json)
         }
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
@@ -559,4 +553,27 @@ fn cache_folder() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
     base.is_absolute().then(|| base.join("witgate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_that_is_asked_is_named_before_what_is_asked_or_behind_it() {
+        for words in [
+            "policies --url U --key K --json history g",
+            "policies history g --url U --key K --json",
+            "policies --key K history --json g --url U",
+        ] {
+            let cli = Cli::try_parse_from(["witgate"].into_iter().chain(words.split(' ')));
+            let Ok(Command::Policies { ask, change: Some(VersionCommand::History { group }) }) =
+                cli.map(|cli| cli.command)
+            else {
+                panic!("`{words}` is not understood")
+            };
+            let AskArgs { url, key, json } = ask;
+            assert_eq!((&*url, key.as_deref(), json, group.as_deref()), ("U", Some("K"), true, Some("g")), "{words}");
+        }
+    }
 }

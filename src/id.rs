@@ -94,6 +94,23 @@ name! {
     KeyId
 }
 
+impl PolicyName {
+    /// What a policy's name is made of, for whoever wrote another.
+    pub const RULE: &'static str = "small letters, digits and single hyphens, a letter first, at most 64";
+    const LONGEST: usize = 64;
+
+    /// Whether a policy of a folder can have this name: it is a word of the lock, and that of packages in several languages too.
+    #[must_use]
+    pub fn is_fit(name: &str) -> bool {
+        let letters = |part: &str| {
+            !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+        };
+        name.len() <= Self::LONGEST
+            && name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name.split('-').all(letters)
+    }
+}
+
 /// Identity of one request: a version 7 UUID, so ids sort by arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Uuid);

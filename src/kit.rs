@@ -21,6 +21,8 @@ pub use watch::{Round, Sources, place, round};
 
 use serde::Deserialize;
 
+use crate::id::PolicyName;
+
 /// A language that a policy can be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,7 +106,7 @@ impl World {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KitProblem {
     /// The name is none for a policy.
-    #[error("`{0}` cannot be a policy's name: small letters, digits and single hyphens, a letter first, at most 64")]
+    #[error("`{0}` cannot be a policy's name: {rule}", rule = PolicyName::RULE)]
     Name(String),
     /// There is something already.
     #[error("`{0}` is there already; choose another name, or another folder to work in")]
@@ -164,6 +166,21 @@ pub enum KitProblem {
         tool: &'static str,
         /// What is wrong.
         cause: String,
+    },
+    /// What would be put into service is not what the scenarios tested.
+    #[error(
+        "{component} ({digest}) is not put into service, because the scenarios tested something else: {tested}; write `policy: {name}` \
+         there, and test again"
+    )]
+    Untested {
+        /// The component that would be put there.
+        component: String,
+        /// The first digits of its digest.
+        digest: String,
+        /// Each scenario file that tested another one, and what that was.
+        tested: String,
+        /// How a scenario file of the project names the component.
+        name: String,
     },
 }
 

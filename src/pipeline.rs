@@ -44,6 +44,7 @@ mod scrub;
 mod send_timeout;
 mod steering;
 mod stream;
+mod vectors;
 mod wishes;
 
 use std::pin::pin;
@@ -331,7 +332,7 @@ impl Gateway {
         let (arrival, request) = match read {
             Some(Ok(read)) => read,
             Some(Err(refusal)) => return Err(guard.refuse(refusal)),
-            None => return Err(out_of_time(guard)),
+            None => return Err(Box::pin(out_of_time(guard)).await),
         };
         let deadline = arrival.deadline;
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
@@ -376,7 +377,7 @@ impl Gateway {
         match served {
             Some(Ok(Ok(served))) => Ok(served.with(guard, until, &self.cutoff)),
             Some(Ok(Err(refusal))) => Err(guard.refuse(refusal)),
-            Some(Err(_elapsed)) => Err(out_of_time(guard)),
+            Some(Err(_elapsed)) => Err(Box::pin(out_of_time(guard)).await),
             None => Err(stopped(guard)),
         }
     }
@@ -456,8 +457,7 @@ fn stopped(guard: Box<RequestGuard>) -> Refusal {
 }
 
 /// The request's total time is over.
-#[cold]
-fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
+async fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
     let waited = guard.record.waited;
     let waited = if waited.is_zero() {
         String::new()
@@ -468,7 +468,9 @@ fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
         "no reply within {} s, a request's total time{waited}; ask for less or raise `witgate.server.request_timeout_seconds`",
         guard.snapshot().settings.server.request_timeout.as_secs()
     );
-    guard.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
+    let fault = AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out");
+    guard.count_to_bill(Some(&fault)).await;
+    guard.fail_attempt(&fault);
     guard.refuse(Refusal::new(RefusalKind::TimedOut, why))
 }
 

@@ -32,8 +32,8 @@ pub use anatomy::{Anatomy, anatomy};
 pub use bounds::Bounds;
 pub use host::{
     CHILD_COMMAND, CallTimes, Compiler, Component, Contract, Digest, Engine, EngineOptions, Inspection, LogLevel,
-    LogLine, PolicyFault, PolicyManifest, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, SettingMistake,
-    SettingsRefusal, SettingsSchema, Succession, compile_child_main, inspect, stopwatch,
+    LogLine, Offers, PolicyFault, PolicyManifest, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState,
+    SettingMistake, SettingsRefusal, SettingsSchema, Succession, Untaken, compile_child_main, inspect, stopwatch,
 };
 pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, Building, BuiltPrompt, PromptBuilder};
 pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};

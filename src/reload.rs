@@ -12,6 +12,7 @@ mod components;
 mod embeddings;
 mod folder;
 mod found;
+mod learned;
 mod limit_specs;
 mod lock;
 mod payers;
@@ -37,7 +38,7 @@ use crate::queue::Queue;
 use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
-pub use lock::{PoliciesLock, kept_out, lock_of};
+pub use lock::{NewLock, PoliciesLock, kept_out, lock_of};
 pub use states::{keep_limits, keep_states, restore_breakers};
 pub use watch::{Reloader, Target};
 

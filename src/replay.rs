@@ -35,11 +35,13 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// Where else the policy that decided is looked for, by its digest.
     pub policies: PathBuf,
+    /// The folder with gateways' folders of state, which keep versions that were replaced.
+    pub states: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: None, policies: PathBuf::from("policies") }
+        Self { policy: None, policies: PathBuf::from("policies"), states: None }
     }
 }
 
@@ -89,8 +91,9 @@ impl<'a> Components<'a> {
         let (policy, digest) = (&facts.policy, facts.digest);
         let bytes = self.find(digest).ok_or_else(|| {
             format!(
-                "its policy, `{policy}` with the digest {digest}, is neither in {} nor built in\nhint: give it with --policy, or \
-                 the folder it is in with --policies",
+                "its policy, `{policy}` with the digest {digest}, is neither in {} nor built in, nor is it in a gateway's default folder \
+                 of state\nhint: name the folder it is in with --policies, or replay the run with the file itself (--policy); a gateway \
+                 keeps a version that was replaced as STATE_DIR/policies/{digest}.wasm (`witgate.state_dir`)",
                 self.options.policies.display()
             )
         })?;
@@ -102,9 +105,15 @@ impl<'a> Components<'a> {
         if let Some(bytes) = shipped {
             return Some(bytes.to_vec());
         }
-        let entries = fs::read_dir(&self.options.policies).ok()?;
-        let files = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let files = entries(&self.options.policies);
         let components = files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
-        components.filter_map(|file| fs::read(file).ok()).find(|bytes| Digest::of(bytes) == digest)
+        let states = self.options.states.iter().flat_map(|states| entries(states));
+        let kept = states.map(|state| state.join("policies").join(format!("{digest}.wasm")));
+        components.chain(kept).filter_map(|file| fs::read(file).ok()).find(|bytes| Digest::of(bytes) == digest)
     }
+}
+
+/// What is in a folder; nothing where it cannot be read.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }

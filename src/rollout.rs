@@ -30,9 +30,9 @@ use crate::seed;
 pub use control::{Action, Control, Order};
 pub use figures::{Compared, Comparison, Counts, Figures, Share, Verdict};
 pub use folder::StateFolder;
-pub use history::{Change, Generation, Generations, History, Waiting};
+pub use history::{Begun, Change, Generation, Generations, History, Waiting};
 pub use standing::{Asked, Standing};
-pub use states::States;
+pub use states::{Beside, States};
 
 /// What may wait for a shadow at once; more is left out and counted.
 const WAITING: usize = 256;

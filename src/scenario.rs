@@ -147,8 +147,8 @@ pub fn check(policy: &Path, options: &Options) -> Report {
 fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteReport, String> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     let name = file.display().to_string();
-    let component = named(engine, &suite::policy(&text, &name)?, file, options)?;
-    let mut report = SuiteReport::new(file, &component);
+    let (component, tried) = named(engine, &suite::policy(&text, &name)?, file, options)?;
+    let mut report = SuiteReport { component: tried, ..SuiteReport::new(file, &component) };
     let (file_text, update) = ((text.as_str(), name.as_str()), options.update);
     // What a file may say depends on the role; one of several is tried as the first. What was written anew is checked when it is run.
     let rewritten = match component.inspection().roles.first() {
@@ -239,29 +239,33 @@ fn engine(options: &Options) -> Result<Engine, String> {
     Engine::new(options).map_err(|problem| problem.to_string())
 }
 
-/// The policy to try. A name is looked for in the folder of policies and then among those in this binary, a path
-/// beside the scenario file.
-fn named(engine: &Engine, policy: &str, file: &Path, options: &Options) -> Result<Arc<Component>, String> {
+/// The policy to try, and where it is from. A name is looked for in the folder of policies and then among those in this binary, a
+/// path beside the scenario file.
+fn named(engine: &Engine, policy: &str, file: &Path, options: &Options) -> Result<(Arc<Component>, String), String> {
     let is_path = Path::new(policy).extension().is_some_and(|extension| extension == "wasm");
     let found = match &options.policy {
         Some(policy) => policy.clone(),
         None if is_path => file.parent().unwrap_or_else(|| Path::new("")).join(policy),
         None => options.policies.join(format!("{policy}.wasm")),
     };
-    match SHIPPED.iter().find(|(name, _)| *name == policy) {
-        Some((name, bytes)) if options.policy.is_none() && !found.exists() => {
-            engine.load(&PolicyName::from(*name), bytes).map_err(|problem| format!("{policy}: {problem}"))
-        }
-        _ => load(engine, &found).map_err(|problem| {
-            let folder = file.parent().unwrap_or_else(|| Path::new(""));
-            if found.exists() || options.policy.is_some() || !folder.join("policy.toml").exists() {
-                return problem;
-            }
-            // A project that is not built yet.
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            format!("{problem}; `witgate policy build {}` makes it", folder.display())
-        }),
+    if let Some((name, bytes)) = SHIPPED.iter().find(|(name, _)| *name == policy)
+        && options.policy.is_none()
+        && !found.exists()
+    {
+        let component =
+            engine.load(&PolicyName::from(*name), bytes).map_err(|problem| format!("{policy}: {problem}"))?;
+        return Ok((component, format!("the built-in `{policy}`")));
     }
+    let component = load(engine, &found).map_err(|problem| {
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
+        if found.exists() || options.policy.is_some() || !folder.join("policy.toml").exists() {
+            return problem;
+        }
+        // A project that is not built yet.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        format!("{problem}; `witgate policy build {}` makes it", folder.display())
+    })?;
+    Ok((component, found.display().to_string()))
 }
 
 fn load(engine: &Engine, file: &Path) -> Result<Arc<Component>, String> {

@@ -11,6 +11,7 @@ use crate::config::{self, Settings};
 use crate::http::HttpUpstream;
 use crate::judge::VERDICT_TOKENS;
 use crate::limits::Scope;
+use crate::money::Asked;
 use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{Builder, ConfigSource, PolicySource, Providers, Sources, kept_out};
@@ -41,6 +42,7 @@ pub(super) fn check(file: &Path, policies: Option<Policies<'_>>, json: bool, str
                 }
                 shared_quotas(&loaded.settings).iter().for_each(say);
                 dear_judges(&loaded.settings).iter().for_each(say);
+                half_priced(&loaded.settings).iter().for_each(say);
             }
             match loaded.left_out.len() {
                 count if strict && count > 0 => {
@@ -95,7 +97,7 @@ fn dear_judges(settings: &Settings) -> Vec<String> {
         // Of a verdict alone: how long a prompt will be nobody knows yet.
         let held = |one: &Arc<Deployment>| {
             let bound = one.defaults.as_deref().and_then(|defaults| defaults.max_tokens).unwrap_or(VERDICT_TOKENS);
-            Some(one.charged_prices()?.most(&[], 0, bound.into()))
+            Some(one.charged_prices()?.most(&Asked::default(), 0, bound.into()))
         };
         let least = judges.deployments.iter().map(|one| held(one).unwrap_or_default()).min()?;
         (least > judge.max_per_day).then(|| {
@@ -107,6 +109,24 @@ fn dear_judges(settings: &Settings) -> Vec<String> {
         })
     };
     settings.catalog.groups.values().filter_map(line).collect()
+}
+
+/// Models that chat of which one side alone has a price, one line each: the other costs nothing, as in LiteLLM.
+fn half_priced(settings: &Settings) -> Vec<String> {
+    let line = |one: &Arc<Deployment>| {
+        let base = one.prices.as_ref().filter(|_| !one.makes_vectors)?.base;
+        let (paid, free) = match (base.input.0, base.output.0) {
+            (1.., 0) => ("input", "output"),
+            (0, 1..) => ("output", "input"),
+            _ => return None,
+        };
+        Some(format!(
+            "prices of `{}`: only its {paid} has one, and its {free} costs nothing; give `{free}_cost_per_token`, or say \
+             by `model_info: {{mode: embedding}}` that it makes vectors",
+            one.id.as_str()
+        ))
+    };
+    settings.catalog.groups.values().flat_map(|group| &group.deployments).filter_map(line).collect()
 }
 
 /// Builds what `witgate serve` would build of the file and these policies, and tells what is in the way.
@@ -154,7 +174,13 @@ fn built(file: &Path, policies: &Policies<'_>) -> Result<(Vec<String>, Vec<Strin
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
     let _entered = runtime.enter();
-    let options = EngineOptions { instances: super::serve::instances(Some(file)), ..EngineOptions::default() };
+    let options = EngineOptions {
+        // What a gateway compiled is not compiled again here, nor what is compiled here there.
+        cache_dir: super::cache_folder(),
+        cache_optional: true,
+        instances: super::serve::instances(Some(file)),
+        ..EngineOptions::default()
+    };
     let engine = Engine::new(options).map_err(|problem| problem.to_string())?;
     let sources = Sources {
         config: ConfigSource::File(file.to_owned()),
@@ -204,5 +230,26 @@ witgate:
         let line = told("0.0039", "").remove(0);
         assert!(line.starts_with("judge of `g`: one verdict holds 0.004 USD and more"), "{line}");
         assert_eq!(told("0.0039", ", max_tokens: 100"), [""; 0]);
+    }
+
+    #[test]
+    fn a_model_that_chats_with_one_price_is_told() {
+        let told = |params: &str, info: &str| {
+            let text = format!(
+                "model_list:
+  - {{model_name: g, litellm_params: {{model: openai/own, api_base: \"http://h/v1\", api_key: k{params}}}, model_info: {{id: one{info}}}}}
+"
+            );
+            half_priced(&config::parse(&text, "a.yaml", &|_| None).unwrap().settings)
+        };
+        assert_eq!(told("", ""), [""; 0]);
+        assert_eq!(told(", input_cost_per_token: 1e-6, output_cost_per_token: 1e-6", ""), [""; 0]);
+        assert_eq!(told(", input_cost_per_token: 1e-6", ", mode: embedding"), [""; 0]);
+        for (params, info) in [(", input_cost_per_token: 1e-6", ""), ("", ", input_cost_per_token: 1e-6")] {
+            let line = told(params, info).remove(0);
+            assert!(line.starts_with("prices of `one`: only its input has one, and its output costs"), "{line}");
+        }
+        let line = told(", output_cost_per_token: 1e-6", "").remove(0);
+        assert!(line.contains("give `input_cost_per_token`"), "{line}");
     }
 }

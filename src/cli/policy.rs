@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::kit::{self, Language, World};
-use crate::reload::lock_of;
+use crate::reload::{NewLock, lock_of};
 use crate::scenario::{self, Options, Report};
 
 use super::{AskArgs, GrantArgs, LanguageName, PolicyCommand, WorldName, fail, replay, say};
@@ -87,9 +87,7 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
         PolicyCommand::Build { folder } => build(&folder),
         PolicyCommand::Watch { folder, policies, grant } => watch(&folder, policies.as_deref(), &options(None, grant)),
         PolicyCommand::Lock { folder } => lock(&folder),
-        PolicyCommand::Replay { path, policy, policies, json } => {
-            replay::replay(&path, &crate::replay::Options { policy, policies }, json)
-        }
+        PolicyCommand::Replay { path, policy, policies, json } => replay::replay(&path, policy, policies, json),
         PolicyCommand::Check { file, settings, strict, grant, json } => {
             tell(&scenario::check(&file, &options(settings, grant)), strict, json)
         }
@@ -118,7 +116,7 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
                 return fail(format!("{}: cannot be written: {fault}", file.display()));
             }
             match (tell(&report, strict, json), to) {
-                (ExitCode::SUCCESS, Some(policies)) => place(&path, &policies, json),
+                (ExitCode::SUCCESS, Some(policies)) => place(&path, &policies, &report, json),
                 (code, _) => code,
             }
         }
@@ -283,14 +281,14 @@ fn tell(report: &Report, strict: bool, json: bool) -> ExitCode {
 
 /// Writes the lock beside the components, whole or not at all.
 fn lock(folder: &Path) -> ExitCode {
-    let written = lock_of(folder).and_then(|(text, changes)| {
+    let written = lock_of(folder).and_then(|lock| {
         let (path, aside) = (folder.join("policies.lock"), folder.join(".policies.lock.new"));
-        let put = std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, &path));
-        put.map(|()| (path.display().to_string(), changes)).map_err(|fault| format!("{}: {fault}", path.display()))
+        let put = std::fs::write(&aside, &lock.text).and_then(|()| std::fs::rename(&aside, &path));
+        put.map(|()| (path.display().to_string(), lock)).map_err(|fault| format!("{}: {fault}", path.display()))
     });
     match written {
-        Ok((path, changes)) => {
-            changes.iter().for_each(say);
+        Ok((path, NewLock { changes, passed_over, .. })) => {
+            passed_over.iter().chain(&changes).for_each(say);
             say(format_args!("{path}: {}", if changes.is_empty() { "nothing has changed" } else { "written" }));
             ExitCode::SUCCESS
         }

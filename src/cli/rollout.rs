@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 use super::{AskArgs, VersionArgs, VersionCommand, fail, not_asked, say};
 
 /// Does it, or shows what has been done.
-pub(super) fn change(command: &VersionCommand) -> ExitCode {
+pub(super) fn change(command: &VersionCommand, ask: &AskArgs) -> ExitCode {
     match command {
-        VersionCommand::Promote(arguments) => order("promote", arguments),
-        VersionCommand::Rollback(arguments) => order("rollback", arguments),
-        VersionCommand::Shadow(arguments) => order("shadow", arguments),
-        VersionCommand::Canary(arguments) => order("canary", arguments),
-        VersionCommand::History { group, ask } => history(group.as_deref(), ask),
+        VersionCommand::Promote(arguments) => order("promote", arguments, ask),
+        VersionCommand::Rollback(arguments) => order("rollback", arguments, ask),
+        VersionCommand::Shadow(arguments) => order("shadow", arguments, ask),
+        VersionCommand::Canary(arguments) => order("canary", arguments, ask),
+        VersionCommand::History { group } => history(group.as_deref(), ask),
     }
 }
 
-fn order(action: &str, arguments: &VersionArgs) -> ExitCode {
-    let VersionArgs { group, to, role, policy, ask } = arguments;
+fn order(action: &str, arguments: &VersionArgs, ask: &AskArgs) -> ExitCode {
+    let VersionArgs { group, to, role, policy } = arguments;
     let details = json!({"role": role, "to": to, "policy": policy});
     match told(ask, &format!("/admin/policies/{}/{action}", escaped(group)), Some(&details)) {
         Ok(answer) if ask.json => say(answer),

@@ -286,12 +286,17 @@ fn drawn() -> u64 {
 /// The default folder of what outlives the process: one for each configuration, since groups and policies of different ones may
 /// have the same names.
 pub(super) fn state_folder(config: Option<&Path>) -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))?;
     let own = match config {
         Some(path) => Digest::of(std::path::absolute(path).ok()?.as_os_str().as_encoded_bytes()).short(),
         None => "built-in".to_owned(),
     };
-    base.is_absolute().then(|| base.join("witgate").join(own))
+    states().map(|folder| folder.join(own))
+}
+
+/// The folder that all of these are in.
+pub(super) fn states() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))?;
+    base.is_absolute().then(|| base.join("witgate"))
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{KitProblem, Language, World};
+use crate::id::PolicyName;
 use crate::policy::PolicyManifest;
 
 const FILE: &str = "policy.toml";
-const LONGEST_NAME: usize = 64;
 
 /// A project's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -42,13 +42,7 @@ impl Manifest {
     }
 }
 
-/// Whether a policy can have this name, which becomes that of packages in several languages too.
+/// Whether a policy can have this name.
 pub(super) fn check_name(name: &str) -> Result<(), KitProblem> {
-    let letters = |part: &str| {
-        !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
-    };
-    let fit = name.len() <= LONGEST_NAME
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.split('-').all(letters);
-    if fit { Ok(()) } else { Err(KitProblem::Name(name.to_owned())) }
+    if PolicyName::is_fit(name) { Ok(()) } else { Err(KitProblem::Name(name.to_owned())) }
 }

@@ -6,8 +6,10 @@ use tempfile::TempDir;
 
 use super::build::with_schema;
 use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_PROVIDER_SDK, RUST_SDK, WIT, example, sdk};
-use super::{KitProblem, Language, Manifest, Sources, World, build, new, wrap};
+use super::{KitProblem, Language, Manifest, Sources, World, build, new, place, wrap};
+use crate::builtin_policies::SHIPPED;
 use crate::policy::{PolicyManifest, inspect};
+use crate::scenario::{self, Options};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -247,4 +249,28 @@ fn sources_change_when_one_is_saved_and_not_when_tools_write() {
     assert_eq!(Sources::of(&folder).unwrap(), before);
     fs::write(folder.join("thrifty.py"), "x = 1\n").unwrap();
     assert_ne!(Sources::of(&folder).unwrap(), before);
+}
+
+/// Scenarios test the file that they name, which need not be the project's own.
+#[test]
+fn what_the_scenarios_did_not_test_is_put_nowhere() {
+    let shipped = |wanted: &str| SHIPPED.iter().find(|(name, _)| *name == wanted).unwrap().1;
+    let (folder, policies) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("policy.toml", b"name = \"own\"\nworld = \"router\"\nlanguage = \"rust\"\n");
+    write("own.wasm", shipped("simple-shuffle"));
+    write("other.wasm", shipped("least-busy"));
+    let placed = |policy: &str| {
+        let cases = "deployments: {a: {}, b: {}}\ncases:\n  - {name: one, expect: {one_of: [a, b]}}\n";
+        write("scenarios.yaml", format!("policy: {policy}\n{cases}").as_bytes());
+        let report = scenario::run(folder.path(), &Options::default());
+        assert_eq!(report.exit_code(), 0, "{report}");
+        place(folder.path(), policies.path(), &report)
+    };
+    let told = placed("other.wasm").unwrap_err().to_string();
+    for wanted in ["own.wasm (", "scenarios.yaml names ", "other.wasm (", "write `policy: own.wasm` there"] {
+        assert!(told.contains(wanted), "{wanted} is not in {told}");
+    }
+    assert!(!policies.path().join("own.wasm").exists());
+    assert_eq!(placed("own.wasm"), Ok(policies.path().join("own.wasm")));
 }

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use super::build::{Built, build, put, read};
 use super::{KitProblem, Manifest};
-use crate::scenario::{self, Options, Report};
+use crate::policy::Digest;
+use crate::scenario::{self, Options, Report, SuiteReport};
 
 /// What tools write into a project.
 const MADE: [&str; 6] = ["Cargo.lock", "__pycache__", "build", "node_modules", "policy_test", "target"];
@@ -68,18 +69,31 @@ pub fn round(folder: &Path, policies: Option<&Path>, options: &Options) -> Resul
     let built = build(folder)?;
     let report = scenario::run(folder, options);
     let policies = policies.filter(|_| report.exit_code() == 0);
-    let put = policies.map(|policies| place(folder, policies)).transpose()?;
+    let put = policies.map(|policies| place(folder, policies, &report)).transpose()?;
     Ok(Round { built, report, put })
 }
 
 /// Puts the component that the project in `folder` was built into in the folder `policies`, which is made where there is none, and
-/// says where it is.
+/// says where it is. It is the one that passed as `report` tells: scenarios test the file that they name, which may be another.
 ///
 /// # Errors
-/// It is no project, was not built, or cannot be put there.
-pub fn place(folder: &Path, policies: &Path) -> Result<PathBuf, KitProblem> {
+/// It is no project, was not built, is not what the scenarios tested, or cannot be put there.
+pub fn place(folder: &Path, policies: &Path, report: &Report) -> Result<PathBuf, KitProblem> {
     let file = PathBuf::from(Manifest::read(folder)?.name).with_extension("wasm");
-    let component = read(&folder.join(&file))?;
+    let built = folder.join(&file);
+    let component = read(&built)?;
+    let digest = Digest::of(&component);
+    let others = report.suites.iter().filter(|suite| suite.digest != digest.to_string());
+    let told = |suite: &SuiteReport| format!("{} names {} ({:.12})", suite.file, suite.component, suite.digest);
+    let tested: Vec<String> = others.map(told).collect();
+    if !tested.is_empty() {
+        return Err(KitProblem::Untested {
+            component: built.display().to_string(),
+            digest: digest.short(),
+            tested: tested.join(", "),
+            name: file.display().to_string(),
+        });
+    }
     fs::create_dir_all(policies).map_err(|error| KitProblem::file(policies, error))?;
     let path = policies.join(file);
     put(&path, &component)?;

@@ -38,7 +38,7 @@ pub use problem::PolicyProblem;
 pub use report::PolicyReport;
 pub use runtime::PolicyRuntime;
 pub use settings_schema::{SettingMistake, SettingsRefusal, SettingsSchema};
-pub use state::SavedState;
+pub use state::{Offers, SavedState, Untaken};
 pub use stats::CallTimes;
 pub use store::{LogLevel, LogLine};
 pub use succession::Succession;

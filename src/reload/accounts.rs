@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::folder;
 use crate::authorization::Authorizer;
-use crate::catalog::{Identity, IdentityToken, RoleProof, ServiceAccount};
+use crate::catalog::{Identity, IdentityToken, RoleProof};
 use crate::http::{AwsRoleKeys, AwsSignature, AzureToken, ClientToken, GoogleToken};
 
 /// The accounts there are, by a digest of all that is said of them.
@@ -26,10 +24,15 @@ impl Accounts {
     /// What authorises requests of this identity.
     ///
     /// # Errors
-    /// Its key file cannot be read or is none, or its keys cannot be sent.
+    /// Its key is none, or what authorises cannot be sent.
     pub(super) fn authorizer(&mut self, identity: &Identity) -> Result<Arc<dyn Authorizer>, String> {
         match identity {
-            Identity::Google(account) => self.google(account),
+            Identity::Google(account) => {
+                let project = account.quota_project.as_deref().unwrap_or_default();
+                let mut parts = vec![&*account.token_uri, account.proof.name(), project];
+                parts.extend(identity.secrets());
+                self.shared(&parts, || Ok(Arc::new(GoogleToken::new(account)?)))
+            }
             // Nothing is fetched for a signature.
             Identity::AwsKeys(keys) => Ok(Arc::new(AwsSignature::new(keys)?)),
             Identity::AwsRole(role) => {
@@ -58,23 +61,6 @@ impl Accounts {
                 self.shared(&parts, || Ok(Arc::new(ClientToken::new(client))))
             }
         }
-    }
-
-    fn google(&mut self, account: &ServiceAccount) -> Result<Arc<dyn Authorizer>, String> {
-        let (text, shown) = match account {
-            ServiceAccount::Text(text) => (text.clone(), "its service account".to_owned()),
-            ServiceAccount::File(path) => {
-                // A key may have been pasted where the path belongs.
-                let is_path = path.components().count() > 1 || path.extension().is_some_and(|ending| ending == "json");
-                let shown =
-                    if is_path { path.display().to_string() } else { "its service account's key file".to_owned() };
-                let text = folder::read_text(path).map_err(|fault| format!("{shown}: cannot be read: {fault}"))?;
-                (SecretString::from(text), shown)
-            }
-        };
-        self.shared(&[text.expose_secret()], || {
-            Ok(Arc::new(GoogleToken::new(&text).map_err(|why| format!("{shown}: {why}"))?))
-        })
     }
 
     /// The account of which all of this is said, made where it is new.

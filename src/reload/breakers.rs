@@ -1,10 +1,10 @@
 //! The rules of all breakers, from the settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::catalog::{Deployment, Origin};
+use crate::catalog::{Deployment, Group, Origin};
 use crate::config::Settings;
 use crate::failover::ByClass;
 use crate::health::{AccountId, BreakerRule, Cooldown};
@@ -16,7 +16,7 @@ pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> 
     let breaker = &settings.breaker;
     let mut rules: BTreeMap<DeploymentId, BreakerRule> = BTreeMap::new();
     for group in settings.catalog.groups.values() {
-        let single = group.deployments.len() == 1;
+        let single = is_served_by_one(group);
         let alone = single && group.fallbacks.generic.is_empty();
         for deployment in &group.deployments {
             let own = &deployment.failures;
@@ -44,6 +44,14 @@ pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> 
         }
     }
     rules
+}
+
+/// Whether each name of a group has one deployment: there is one, or they have the models of different rows of one provider.
+fn is_served_by_one(group: &Group) -> bool {
+    let wildcards: Vec<_> = group.deployments.iter().filter_map(|one| one.wildcard.as_ref()).collect();
+    let rows: BTreeSet<_> = wildcards.iter().map(|wildcard| wildcard.row).collect();
+    let providers: BTreeSet<_> = wildcards.iter().map(|wildcard| &wildcard.provider).collect();
+    group.deployments.len() == 1 || rows.len() == group.deployments.len() && providers.len() == 1
 }
 
 /// The account of a deployment's credential: where it is sent, and a digest of it.
@@ -98,5 +106,19 @@ mod tests {
         assert!(rule("a").account.is_some() && rule("a").account == rule("b").account);
         assert_ne!(rule("c").account, rule("d").account, "another origin");
         assert_eq!((rule("c").alone, rule("c").single, rule("d").alone), (false, true, true));
+    }
+
+    #[test]
+    fn deployments_of_one_entry_with_stars_are_each_alone_with_their_models() {
+        let entry = |id: &str, model: &str| {
+            format!(
+                "- {{model_name: \"x/*\", litellm_params: {{model: \"{model}/*\", api_base: \"https://a.test\", api_key: k}}, model_info: {{id: {id}}}}}\n"
+            )
+        };
+        let all = settings(&format!("model_list:\n{}", entry("a", "azure_ai")));
+        let told: Vec<_> = rules(&all).into_iter().map(|(id, rule)| (id.to_string(), rule.alone)).collect();
+        assert_eq!(told, [("a".to_owned(), true), ("a-anthropic".to_owned(), true)]);
+        let two = settings(&format!("model_list:\n{}{}", entry("a", "azure_ai"), entry("b", "openai")));
+        assert!(rules(&two).values().all(|rule| !rule.alone && !rule.single));
     }
 }

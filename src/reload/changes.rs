@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::{
-    BuilderChoice, Deployment, Group, Identity, ParserChoice, ProviderChoice, RouterChoice, ServiceAccount,
-};
+use crate::catalog::{BuilderChoice, Deployment, Group, Identity, ParserChoice, ProviderChoice, RouterChoice};
 use crate::policy::Role;
 use crate::snapshot::{GroupRuntime, Snapshot};
 
@@ -117,11 +115,8 @@ fn configured(before: &Group, after: &Group) -> Vec<String> {
 
 /// The file that says who a deployment's requests are from.
 fn path(deployment: &Deployment) -> Option<&Path> {
-    match deployment.identity.as_ref()? {
-        Identity::Google(ServiceAccount::File(path)) => Some(path),
-        Identity::AwsRole(role) => role.token_file(),
-        _ => None,
-    }
+    let Identity::AwsRole(role) = deployment.identity.as_ref()? else { return None };
+    role.token_file()
 }
 
 /// Whether two deployments are configured alike: by all that they show of themselves, and by the secrets they do not show.

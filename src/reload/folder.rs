@@ -25,7 +25,8 @@ const LARGEST_TOTAL: u64 = 512 << 20;
 /// What a folder holds: each policy's bytes, or why it may not be read.
 pub(super) type Contents = BTreeMap<PolicyName, Result<Vec<u8>, String>>;
 
-/// Reads every `*.wasm` of `folder`, once. A folder that is not there is empty.
+/// Reads every `*.wasm` of `folder`, once. A folder that is not there is empty. A file whose name is no policy's, as one that is
+/// hidden, is not read, and told.
 ///
 /// # Errors
 /// Where the folder itself may not be trusted or cannot be read.
@@ -51,7 +52,17 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
         if path.extension().is_none_or(|extension| extension != "wasm") {
             continue;
         }
-        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = PolicyName::from(&*stem);
+        if !PolicyName::is_fit(&stem) {
+            let told = format!(
+                "{}: is passed over, for `{stem}` cannot be a policy's name\nhint: rename it: {}",
+                path.display(),
+                PolicyName::RULE
+            );
+            contents.insert(name, Err(told));
+            continue;
+        }
         let within = |bytes: Vec<u8>| {
             total += bytes.len() as u64;
             if total > LARGEST_TOTAL {
@@ -64,13 +75,13 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
             Ok(bytes)
         };
         let bytes = read_plain(&path).and_then(within).and_then(|bytes| match &lock {
-            Some(lock) => match lock.allows(stem, &Digest::of(&bytes).to_string()) {
+            Some(lock) => match lock.allows(&stem, &Digest::of(&bytes).to_string()) {
                 Ok(()) => Ok(bytes),
                 Err(why) => Err(format!("{}: {why}", path.display())),
             },
             None => Ok(bytes),
         });
-        contents.insert(PolicyName::from(stem), bytes);
+        contents.insert(name, bytes);
     }
     Ok(contents)
 }
@@ -158,6 +169,17 @@ mod tests {
         assert!(contents["two"].as_ref().unwrap_err().contains("two.wasm: its digest"));
         assert!(contents["three"].as_ref().unwrap_err().contains("three.wasm: its name is not in policies.lock"));
         assert!(read(folder.path(), false).unwrap().values().all(Result::is_ok));
+    }
+
+    #[test]
+    fn a_file_whose_name_is_no_policy_s_is_told_and_passed_over() {
+        let folder = folder(&[("one.wasm", "1"), ("my router.wasm", "1"), ("Two.wasm", "1"), (".one.wasm", "1")]);
+        let contents = read(folder.path(), false).unwrap();
+        assert_eq!((contents.len(), &contents["one"]), (4, &Ok(b"1".to_vec())));
+        for name in ["my router", "Two", ".one"] {
+            let told = contents[name].as_ref().unwrap_err();
+            assert!(told.contains(&format!("`{name}` cannot be a policy's name\nhint: rename it: small")), "{told}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use super::rollouts::{Offered, Place, Rollouts};
 use super::setting_up::placed;
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::PolicyPlaces;
-use crate::config::Settings;
+use crate::config::{Settings, closest, nearest_first};
 use crate::id::PolicyName;
-use crate::policy::{Component, Digest};
+use crate::policy::{Component, Digest, Role, inspect};
 use crate::snapshot::Snapshot;
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
@@ -26,6 +26,8 @@ pub(super) struct Found {
     offered: BTreeMap<PolicyName, Option<Offered>>,
     /// What is built in under names whose files are gone: for those who are not decided by such a file.
     built_in: BTreeMap<PolicyName, Offered>,
+    /// All policies there are with their roles, where a name is asked for that none has.
+    known: Vec<(PolicyName, Vec<Role>)>,
 }
 
 /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
@@ -77,6 +79,10 @@ pub(super) fn load(
             }
         }
     }
+    let is_there = |name: &str| name == DEFAULT || contents.contains_key(name) || built_in(name);
+    if !named.iter().all(|name| is_there(name)) {
+        found.known = known(contents);
+    }
     for name in named {
         if found.offered.contains_key(name) {
             continue;
@@ -95,6 +101,19 @@ pub(super) fn load(
     let in_use = offered.map(|offered| offered.component().digest()).collect();
     components.keep(&present, &in_use);
     found
+}
+
+/// Whether a policy of this name is built in.
+fn built_in(name: &str) -> bool {
+    SHIPPED.iter().any(|(known, _)| *known == name)
+}
+
+/// The folder's policies that can be read, and those that are built in under other names.
+fn known(contents: &Contents) -> Vec<(PolicyName, Vec<Role>)> {
+    let own = contents.iter().filter_map(|(name, bytes)| Some((name.as_str(), bytes.as_deref().ok()?)));
+    let others = SHIPPED.into_iter().filter(|(name, _)| !contents.contains_key(*name));
+    let roles = |(name, bytes): (&str, &[u8])| Some((PolicyName::from(name), inspect(bytes, true).ok()?.roles));
+    own.chain(others).filter_map(roles).collect()
 }
 
 impl Found {
@@ -155,17 +174,53 @@ pub(super) fn named<'c>(
     if matches!(found.offered.get(asked), Some(None)) {
         return Err(Vec::new());
     }
-    let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-    let problem = format!(
-        "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
-        place.group.name,
-        known.join(", ")
-    );
+    let hint = hint(asked.as_str(), place.role, &found.known);
+    let problem = format!("group `{}`: no policy is named `{asked}`\nhint: {hint}", place.group.name);
     Err(vec![placed(at.entry.as_deref(), &problem)])
+}
+
+/// What helps whoever names a policy that is not there.
+fn hint(asked: &str, role: Role, known: &[(PolicyName, Vec<Role>)]) -> String {
+    let fit = known.iter().filter(|(_, roles)| roles.contains(&role));
+    let names = nearest_first(asked, fit.map(|(name, _)| name.as_str()));
+    let meant = closest(asked, names.iter().copied()).map(|name| format!("did you mean `{name}`? Else "));
+    // A file of another name would be passed over.
+    let put = if PolicyName::is_fit(asked) {
+        format!("put {asked}.wasm into the policies folder")
+    } else {
+        format!("put it into the policies folder under a name that it can have ({})", PolicyName::RULE)
+    };
+    let others = if names.is_empty() { String::new() } else { format!(", or use one of {}", names.join(", ")) };
+    format!("{}{put}{others}", meant.unwrap_or_default())
 }
 
 /// The components that decide now under this name, in whichever groups. One that is only tried is none.
 fn in_force<'s>(previous: Option<&'s Snapshot>, name: &PolicyName) -> impl Iterator<Item = &'s Arc<Component>> {
     let groups = previous.into_iter().flat_map(|snapshot| snapshot.groups.values());
     groups.flat_map(|group| group.in_force()).filter(move |component| component.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_a_policy_that_is_not_there_is_told_those_of_the_role_the_nearest_first() {
+        let router = SHIPPED.iter().find(|(name, _)| *name == "least-busy").unwrap().1;
+        let files =
+            [("thrifty", Ok(router.to_vec())), ("broken", Ok(b"none".to_vec())), ("link", Err("a link".into()))];
+        let contents: Contents = files.into_iter().map(|(name, file)| (PolicyName::from(name), file)).collect();
+        let known = known(&contents);
+        let told = hint("thrify", Role::Router, &known);
+        let wanted = "did you mean `thrifty`? Else put thrify.wasm into the policies folder, or use one of thrifty, ";
+        assert!(told.starts_with(wanted) && told.contains("simple-shuffle"), "{told}");
+        assert!(["batch", "cohere", "broken", "link"].iter().all(|name| !told.contains(name)), "{told}");
+        let told = hint("spoken", Role::Provider, &known);
+        assert_eq!(told, "put spoken.wasm into the policies folder, or use one of cohere");
+        let told = hint("my router", Role::Provider, &[]);
+        assert!(
+            told.starts_with("put it into the policies folder under a name") && told.ends_with("at most 64)"),
+            "{told}"
+        );
+    }
 }

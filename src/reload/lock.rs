@@ -13,8 +13,8 @@ use crate::policy::{Digest, inspect};
 /// The file's name in the folder of policies.
 pub(super) const FILE: &str = "policies.lock";
 
-/// What helps a file of which a line is damaged: the command that writes it reads it first.
-const REPAIR: &str = "remove that line, or the file, then run `witgate policy lock FOLDER`";
+/// What helps a file of which a line is damaged.
+const REPAIR: &str = "`witgate policy lock FOLDER` writes it anew, without that line";
 
 /// Names and SHA-256 digests, in hexadecimal.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,19 +28,11 @@ impl PoliciesLock {
     pub fn parse(text: &str, shown: &str) -> Result<Self, String> {
         let mut digests = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()) {
-            if line.trim().is_empty() || line.starts_with('#') {
+            if is_comment(line) {
                 continue;
             }
-            let [name, _role, _interface, sha256, _source] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-                return Err(format!(
-                    "{shown}:{number}:1: expected five words: name, role, interface, sha256, source\nhint: {REPAIR}"
-                ));
-            };
-            if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(format!(
-                    "{shown}:{number}:1: the fourth word is no SHA-256 digest of 64 hexadecimal digits\nhint: {REPAIR}"
-                ));
-            }
+            let words = five_words(line).map_err(|why| format!("{shown}:{number}:1: {why}\nhint: {REPAIR}"))?;
+            let [name, _role, _interface, sha256, _source] = words;
             if digests.insert(name.to_owned(), sha256.to_ascii_lowercase()).is_some() {
                 return Err(format!("{shown}:{number}:1: `{name}` stands here a second time\nhint: keep one line"));
             }
@@ -65,39 +57,83 @@ impl PoliciesLock {
     }
 }
 
+/// Whether a line says nothing of any component.
+fn is_comment(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with('#')
+}
+
+/// The words of a line; otherwise why it is none of a lock.
+fn five_words(line: &str) -> Result<[&str; 5], &'static str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let words: [&str; 5] =
+        words.try_into().map_err(|_| "expected five words: name, role, interface, sha256, source")?;
+    let sha256 = words[3];
+    if sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(words)
+    } else {
+        Err("the fourth word is no SHA-256 digest of 64 hexadecimal digits")
+    }
+}
+
 /// What stands in the last word of a line whose component came from nowhere that is known.
 const LOCAL: &str = "local";
 
-/// The lock of all components of a folder, and what it changes: a line for each name that is new, that has another digest, or that
-/// is no longer there. Where a component came from, and comments, stay as they were.
+/// A lock as it is to be written.
+#[derive(Debug)]
+pub struct NewLock {
+    /// The whole file.
+    pub text: String,
+    /// What it changes: a line for each name that is new, that has another digest, or that is no longer there, and for each line of
+    /// the old file that was none of a lock.
+    pub changes: Vec<String>,
+    /// The files that are no policies because of their names, each with what to do about it.
+    pub passed_over: Vec<String>,
+}
+
+/// The lock of all components of a folder. Where a component came from, and comments, stay as they were; lines that are none of a
+/// lock do not, whatever damaged them.
 ///
 /// # Errors
 /// A component that is none, or the folder or its lock cannot be read.
-pub fn lock_of(folder: &Path) -> Result<(String, Vec<String>), String> {
+pub fn lock_of(folder: &Path) -> Result<NewLock, String> {
     let path = folder.join(FILE);
-    let old = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let shown = path.display();
+    let old = match std::fs::read(&path) {
+        // What is no text is in a comment, or in a line that is none of a lock.
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(fault) => return Err(format!("{}: {fault}", path.display())),
+        Err(fault) => return Err(format!("{shown}: {fault}")),
     };
-    PoliciesLock::parse(&old, &path.display().to_string())?;
-    let is_comment = |line: &&str| line.trim().is_empty() || line.starts_with('#');
-    let mut lines: BTreeMap<&str, &str> = old
-        .lines()
-        .filter(|line| !is_comment(line))
-        .filter_map(|line| Some((line.split_whitespace().next()?, line)))
-        .collect();
-    let mut text: String = old.lines().filter(is_comment).flat_map(|line| [line, "\n"]).collect();
-    let mut changes = Vec::new();
+    let (mut text, mut changes, mut passed_over) = (String::new(), Vec::new(), Vec::new());
+    let mut lines: BTreeMap<&str, [&str; 5]> = BTreeMap::new();
+    for (number, line) in (1..).zip(old.lines()) {
+        if is_comment(line) {
+            text.extend([line, "\n"]);
+            continue;
+        }
+        match five_words(line) {
+            Ok(words) if lines.contains_key(words[0]) => {
+                changes.push(format!("{shown}:{number}:1: `{}` stands here a second time: left out", words[0]));
+            }
+            Ok(words) => {
+                lines.insert(words[0], words);
+            }
+            Err(why) => changes.push(format!("{shown}:{number}:1: {why}: left out")),
+        }
+    }
     for (name, bytes) in super::folder::read(folder, false)? {
+        if !PolicyName::is_fit(name.as_str()) {
+            passed_over.extend(bytes.err());
+            continue;
+        }
         let about = |problem: &dyn std::fmt::Display| format!("{}/{name}.wasm: {problem}", folder.display());
         let bytes = bytes.map_err(|problem| about(&problem))?;
         let inspection = inspect(&bytes, true).map_err(|problem| about(&problem))?;
         let roles: Vec<&str> = inspection.roles.iter().map(|role| role.as_str()).collect();
         let interfaces = inspection.roles.iter().map(|role| role.interface()).collect::<Vec<_>>().join(",");
         let digest = Digest::of(&bytes).to_string();
-        let before = lines.remove(name.as_str()).map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let source = before.as_ref().map_or(LOCAL, |words| words[4]);
+        let before = lines.remove(name.as_str());
+        let source = before.map_or(LOCAL, |words| words[4]);
         let (roles, version) = (roles.join(","), &inspection.version);
         let line = format!("{name} {roles} witgate:policy/{interfaces}@{version} {digest} {source}\n");
         text += &line;
@@ -108,7 +144,7 @@ pub fn lock_of(folder: &Path) -> Result<(String, Vec<String>), String> {
         }
     }
     changes.extend(lines.keys().map(|name| format!("{name}: no longer here")));
-    Ok((text, changes))
+    Ok(NewLock { text, changes, passed_over })
 }
 
 /// The components of a folder that its lock, where there is one, keeps out of a gateway that goes by it, each with why.
@@ -170,9 +206,44 @@ mod tests {
         assert!(told(&format!("{}a b c\n", line("a", '1'))).starts_with("p/policies.lock:2:1: expected five words"));
         let digest = told("a router i 00 s");
         assert!(digest.starts_with("p/policies.lock:1:1: the fourth word"), "{digest}");
-        // The command reads the file before it writes it: alone it would help nobody.
         assert!([told("a b c"), digest].iter().all(|why| why.ends_with(&format!("hint: {REPAIR}"))));
         assert!(told(&format!("{}{}", line("a", '1'), line("a", '2'))).contains(":2:1: `a` stands here a second time"));
+    }
+
+    #[test]
+    fn a_lock_that_is_none_is_written_anew_and_names_that_no_policy_has_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        let (name, component) = crate::builtin_policies::SHIPPED[0];
+        for file in [format!("{name}.wasm"), "my router.wasm".to_owned(), ".hidden.wasm".to_owned()] {
+            write(&file, component);
+        }
+        let damaged = format!(
+            "# ours\nmy router router i {0} local\n\u{fffd}\n{1}{1}{2}",
+            "1".repeat(64),
+            line(name, '1'),
+            line("gone", '2')
+        );
+        write(FILE, damaged.as_bytes());
+        let lock = lock_of(folder.path()).unwrap();
+        let digest = Digest::of(component);
+        assert_eq!(lock.text, format!("# ours\n{name} router witgate:policy/routing@0.1.0 {digest} plugins/x\n"));
+        for wanted in [
+            ":2:1: expected five words",
+            ":3:1: expected five words",
+            &format!(":5:1: `{name}` stands here a second time"),
+            &format!("{name}: another component, {digest}"),
+            "gone: no longer here",
+        ] {
+            assert!(lock.changes.iter().any(|told| told.contains(wanted)), "{wanted} is not in {:?}", lock.changes);
+        }
+        assert_eq!((lock.changes.len(), lock.passed_over.len()), (5, 2), "{lock:?}");
+        assert!(lock.passed_over.iter().all(|told| told.contains("rename it")), "{lock:?}");
+        // What it wrote it reads.
+        PoliciesLock::parse(&lock.text, FILE).unwrap();
+        write(FILE, lock.text.as_bytes());
+        let again = lock_of(folder.path()).unwrap();
+        assert_eq!((again.text, again.changes), (lock.text, Vec::new()));
     }
 
     #[test]

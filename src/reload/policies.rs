@@ -7,17 +7,17 @@ use std::sync::Arc;
 use crate::catalog::{Deployment, Group, PolicyPlaces};
 use crate::id::PolicyName;
 use crate::policy::{
-    Building, Component, Contract, DeploymentInfo, Digest, Parsing, PolicyProblem, PolicyRuntime, PolicySetup,
-    ProviderSetup, Providing, Role, Routing, SavedState, Setup, Succession,
+    Building, Component, Contract, DeploymentInfo, Digest, Offers, Parsing, PolicyProblem, PolicyRuntime, PolicySetup,
+    ProviderSetup, Providing, Role, Routing, Setup, Succession,
 };
 use crate::rollout::{Control, Mode, Rollout};
 use crate::signal::Grants;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
 use super::found::{Found, named};
+use super::learned::{Learned, tell_untaken};
 use super::rollouts::{Chosen, Place, Steps};
 use super::setting_up::{Mendable, prepare};
-use super::states;
 
 /// A policy of the next snapshot.
 pub(super) enum PolicyChange<C: Contract> {
@@ -30,8 +30,8 @@ pub(super) enum PolicyChange<C: Contract> {
 }
 
 impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
-    /// Prepares it, aside of the one it follows. Where it follows none, or another policy (`renamed`), it begins with what `learned`
-    /// gives. Blocks.
+    /// Prepares it, aside of the one it follows. `offers` is told whether it follows none, or another policy (`renamed`), and gives what it
+    /// may begin with beside what that one knows. Blocks.
     ///
     /// # Errors
     /// It cannot be set up so.
@@ -39,17 +39,16 @@ impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
         component: &Arc<Component>,
         setup: C::Setup,
         (before, renamed): (Option<&Arc<PolicyRuntime<C>>>, bool),
-        learned: impl FnOnce() -> Option<SavedState>,
+        offers: impl FnOnce(bool) -> Offers,
     ) -> Result<Self, PolicyProblem> {
         match before {
             Some(policy) if policy.component().digest() == component.digest() && *policy.setup() == setup => {
                 Ok(Self::Keep(Arc::clone(policy)))
             }
             Some(policy) => {
-                let own = if renamed { learned() } else { None };
-                Succession::prepare(Arc::clone(component), setup, policy, own).map(Self::Replace)
+                Succession::prepare(Arc::clone(component), setup, policy, offers(renamed)).map(Self::Replace)
             }
-            None => PolicyRuntime::start(Arc::clone(component), setup, learned()).map(Self::Start),
+            None => PolicyRuntime::start_from(Arc::clone(component), setup, offers(true)).map(Self::Start),
         }
     }
 
@@ -63,6 +62,14 @@ impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
 
     pub(super) const fn is_kept(&self) -> bool {
         matches!(self, Self::Keep(_))
+    }
+
+    /// The policy, which is not in charge yet where it is a new one.
+    pub(super) const fn policy(&self) -> &Arc<PolicyRuntime<C>> {
+        match self {
+            Self::Keep(policy) | Self::Start(policy) => policy,
+            Self::Replace(succession) => succession.successor(),
+        }
     }
 }
 
@@ -156,25 +163,34 @@ impl<C: Contract<Setup: Mendable>> PolicyVersions<C> {
         chosen: &Chosen,
         setup: &C::Setup,
         Before { in_charge, rollout, renamed }: Before<'_, C>,
-        learned: impl Fn() -> Option<SavedState> + Copy,
+        learned: Option<Learned<'_>>,
         steps: &mut Steps<'_>,
     ) -> Result<Self, Vec<String>> {
         let (group, digest) = (place.group, chosen.live.digest());
         // A version that was tried has learned all along: it follows itself.
         let promoted = rollout.filter(|rollout| rollout.digest() == digest).map(|rollout| rollout.candidate());
         let follows = (promoted.or(in_charge), renamed);
-        let live = prepare((group, at), &chosen.live, setup.clone(), follows, learned)?;
+        let offers = |follows_none, gone_back_to| {
+            learned.map_or_else(Offers::default, |learned| learned.offers(follows_none, gone_back_to))
+        };
+        let of_live = |follows_none| offers(follows_none, chosen.gone_back_to);
+        let live = prepare((group, at), &chosen.live, setup.clone(), follows, of_live)?;
+        tell_untaken(group, &live, learned, learned.map_or("nothing is kept in its role", |learned| learned.rest()));
         let Some((component, mode)) = &chosen.tried else { return Ok(Self { live, tried: None }) };
         let going_on = rollout.filter(|rollout| rollout.digest() == component.digest());
-        let learned = || in_charge.map_or_else(learned, |policy| policy.save());
+        let of_tried = |follows_none: bool| match in_charge.filter(|_| follows_none) {
+            Some(policy) => Offers { own: policy.save(), ..offers(false, false) },
+            None => offers(follows_none, false),
+        };
         let follows = (going_on.map(|rollout| rollout.candidate()), false);
-        let candidate = match prepare((group, at), component, setup.clone(), follows, learned) {
+        let candidate = match prepare((group, at), component, setup.clone(), follows, of_tried) {
             Ok(candidate) => candidate,
             Err(problems) => {
                 steps.cannot_try(place, component.name().as_str(), &problems.join("\n"));
                 return Ok(Self { live, tried: None });
             }
         };
+        tell_untaken(group, &candidate, learned, "the version in force goes on with it");
         // A verdict that falls from here on is the next build's to settle: until then it holds.
         let before = going_on.filter(|_| !chosen.judged);
         if before.is_none_or(|rollout| rollout.mode().as_str() != mode.as_str()) {
@@ -232,7 +248,7 @@ impl Entry<'_> {
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
         let chosen = steps.choose(place, named(&place, self.policy, self.at, found)?);
-        PolicyVersions::prepare((place, self.at), &chosen, &setup, before, || None, steps)
+        PolicyVersions::prepare((place, self.at), &chosen, &setup, before, None, steps)
     }
 }
 
@@ -248,16 +264,12 @@ fn router(
     let chosen = steps.choose(place, named(&place, &group.router.policy, at, found)?);
     let (in_charge, rollout) =
         (before.and_then(|before| before.router.as_ref()), before.and_then(|before| before.rollout.as_ref()));
-    let control = &Arc::clone(steps.rollouts.control());
-    let what = format!("what the router `{}` of the group `{}` had learned", group.router.policy, group.name);
-    let learned = || control.states.found(&states::key(group), &what);
-    let other = before.filter(|before| before.config.router.policy != group.router.policy);
-    let of_before = Before { in_charge, rollout, renamed: other.is_some() };
-    let versions = PolicyVersions::prepare((place, at), &chosen, setup, of_before, learned, steps)?;
-    // It has just been asked, and may decide again one day.
-    if let Some((before, state)) = other.zip(in_charge.and_then(|router| router.last_saved())) {
-        control.states.keep(&states::key(&before.config), &state);
-    }
+    let control = Arc::clone(steps.rollouts.control());
+    let learned = Learned::new(&control.states, group);
+    let renamed = before.is_some_and(|before| before.config.router.policy != group.router.policy);
+    let of_before = Before { in_charge, rollout, renamed };
+    let versions = PolicyVersions::prepare((place, at), &chosen, setup, of_before, Some(learned), steps)?;
+    learned.keep(before, versions.live.policy(), chosen.left);
     Ok(versions)
 }
 
@@ -350,9 +362,12 @@ fn providers(
         if failed.contains(&of_it) {
             return Err(Vec::new());
         }
-        prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some).inspect_err(|_told| {
+        let prepared = prepare((group, &choice.at), &component, setup, (before, false), |_| Offers::default());
+        let prepared = prepared.inspect_err(|_told| {
             failed.insert(of_it);
-        })
+        })?;
+        tell_untaken(group, &prepared, None, "nothing is kept in its role");
+        Ok(Some(prepared))
     };
     let (mut all, mut problems, mut whole) = (Vec::new(), Vec::new(), true);
     for deployment in &group.deployments {

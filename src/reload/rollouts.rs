@@ -88,6 +88,10 @@ pub(super) struct Chosen {
     pub(super) tried: Option<(Arc<Component>, Mode)>,
     /// Whether the rules had judged what was tried before: one that is tried now begins anew.
     pub(super) judged: bool,
+    /// The version that was in force before this build, where one of this policy was.
+    pub(super) left: Option<Digest>,
+    /// Whether the one in force is gone back to in this build.
+    pub(super) gone_back_to: bool,
     /// Whose wish it is that it is tried.
     by: &'static str,
 }
@@ -162,7 +166,7 @@ impl Rollouts {
                 Ok(standings) => self.standings = standings,
                 Err(problem) => draft.problems.push(problem),
             }
-            self.control.history.add(folder.history());
+            self.control.history.recall(folder.history());
             self.control.states.keep_in(Arc::clone(folder));
         }
         self.asked = Some((wanted, problem));
@@ -287,6 +291,7 @@ impl Steps<'_> {
         let rollouts = self.rollouts;
         let kept = |version| rollouts.keeps(version, file);
         let (mut standing, begun) = self.draft.stand(place, policy, file.digest(), kept);
+        let left = begun.is_none().then_some(standing.live);
         let before = standing.file;
         let known_file = *standing.file.get_or_insert(file.digest());
         // One that cannot be used, or is gone, changes nothing: the file of before counts.
@@ -342,11 +347,13 @@ impl Steps<'_> {
             Some((component, _)) if place.tried() == Some(component.digest()) => "configuration",
             _ => "file",
         };
+        let rolled_back_to = |change: &Change| change.how == "rollback" && change.digest == live.digest();
+        let gone_back_to = left != Some(live.digest()) && changes.iter().any(rolled_back_to);
         self.draft.changes.append(&mut changes);
         self.draft.live.push(Arc::clone(&live));
         self.draft.in_place.insert(key.clone());
         self.draft.standings.insert(key, standing);
-        Chosen { live, tried, judged, by }
+        Chosen { live, tried, judged, left, gone_back_to, by }
     }
 
     /// A version begins to be tried that was not before.

@@ -8,8 +8,7 @@ use serde_json::Value;
 use super::policies::PolicyChange;
 use crate::catalog::{Group, PolicyPlaces};
 use crate::policy::{
-    Component, Contract, PolicyProblem, PolicyRuntime, PolicySetup, ProviderSetup, Role, SavedState, SettingMistake,
-    Setup,
+    Component, Contract, Offers, PolicyProblem, PolicyRuntime, PolicySetup, ProviderSetup, Role, SettingMistake, Setup,
 };
 use crate::signal::{Grant, Grants};
 
@@ -61,7 +60,7 @@ pub(super) fn placed(at: Option<&str>, problem: &str) -> String {
 }
 
 /// Prepares a policy that stands at these places of the configuration. Where it follows another one, that and whether it is another
-/// policy's are told in `follows`.
+/// policy's are told in `follows`; `offers` as in [`PolicyChange::prepare`].
 ///
 /// # Errors
 /// Everything that is wrong with it, each for itself.
@@ -70,10 +69,10 @@ pub(super) fn prepare<C: Contract<Setup: Mendable>>(
     component: &Arc<Component>,
     setup: C::Setup,
     follows: (Option<&Arc<PolicyRuntime<C>>>, bool),
-    learned: impl FnOnce() -> Option<SavedState>,
+    offers: impl FnOnce(bool) -> Offers,
 ) -> Result<PolicyChange<C>, Vec<String>> {
     let missing = granted(C::ROLE, group, component).err();
-    let prepared = PolicyChange::<C>::prepare(component, setup.clone(), follows, learned);
+    let prepared = PolicyChange::<C>::prepare(component, setup.clone(), follows, offers);
     let problems: Vec<PolicyProblem> = match (missing, prepared) {
         (None, Ok(change)) => return Ok(change),
         (missing, Ok(_)) => missing.into_iter().collect(),

@@ -1,6 +1,7 @@
 //! What routers have learned, what limits have counted and which breakers are open, from one start of the gateway to the next. A router's
-//! state belongs to a group, a policy's name and its settings, whatever the version: one that does not take it begins empty. A breaker's
-//! belongs to the deployment's id, so that a restart does not send a burst to what is known to be down.
+//! state belongs to a group, a policy's name and its settings, whatever the version: one that does not take it begins with an older one that it
+//! takes, or empty, and what it did not take is kept beside. A breaker's belongs to the deployment's id, so that a restart does not send a burst
+//! to what is known to be down.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,12 @@ pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 pub(super) fn key(group: &Group) -> String {
     let router = &group.router;
     format!("router\n{}\n{}\n{}", group.name, router.policy, router.settings)
+}
+
+/// Under which name states are kept beside that versions of a group's router did not take from one another. What settings they were learned
+/// with is all the same: a version is handed what its predecessor learned with others too.
+pub(super) fn beside(group: &Group) -> String {
+    format!("router-beside\n{}\n{}", group.name, group.router.policy)
 }
 
 /// One open breaker.
@@ -91,7 +98,8 @@ pub fn keep_states(snapshot: &Snapshot, ask: bool) {
 pub(super) fn forget_old<'g>(states: &States, groups: impl Iterator<Item = &'g Group>, now: Moment) {
     let since = SystemTime::UNIX_EPOCH + Duration::from_millis(now.as_millis()).saturating_sub(FORGOTTEN_AFTER);
     let others = [BREAKERS, LIMITS].map(str::to_owned);
-    states.forget(&groups.map(key).chain(others).collect(), since);
+    let of_group = |group: &Group| [key(group)].into_iter().chain(states.keys_beside(&beside(group)));
+    states.forget(&groups.flat_map(of_group).chain(others).collect(), since);
 }
 
 /// Breakers are as they were before a restart; those whose time is over begin with a probe.

@@ -107,7 +107,8 @@ impl Bench {
     /// Ends recording and repeats all of it.
     fn repeat(&self) -> Report {
         self.decisions.finish();
-        let options = Options { policy: None, policies: Path::new(HOSTILE).parent().unwrap().to_owned() };
+        let policies = Path::new(HOSTILE).parent().unwrap().to_owned();
+        let options = Options { policies, ..Options::default() };
         replay(&self.folder.path().join("runs"), &options)
     }
 }
@@ -211,10 +212,32 @@ fn without_its_policy_a_run_cannot_be_repeated() {
     let mut bench = Bench::start("", 10);
     assert!(bench.ask(0).is_ok());
     bench.decisions.finish();
-    let nowhere = Options { policy: None, policies: bench.folder.path().to_owned() };
+    let nowhere = Options { policies: bench.folder.path().to_owned(), ..Options::default() };
     let report = replay(&bench.folder.path().join("runs"), &nowhere);
     let told = report.to_string();
     assert!(report.exit_code() == 2 && told.contains("hostile") && told.contains("--policy"), "{told}");
+    let kept = format!("STATE_DIR/policies/{}.wasm", Digest::of(&fs::read(HOSTILE).unwrap()));
+    assert!(told.contains(&kept), "{told}");
     assert_eq!(replay(bench.folder.path(), &nowhere).exit_code(), 2, "a folder without runs");
     assert_eq!(replay(Path::new("nowhere"), &nowhere).exit_code(), 2);
+}
+
+#[test]
+fn a_version_that_was_replaced_is_found_where_its_gateway_keeps_it() {
+    let mut bench = Bench::start("", 10);
+    assert!(bench.ask(0).is_ok());
+    bench.decisions.finish();
+    let states = bench.folder.path().join("states");
+    let kept = states.join("0123456789ab/policies");
+    fs::create_dir_all(&kept).unwrap();
+    let component = fs::read(HOSTILE).unwrap();
+    let file = kept.join(format!("{}.wasm", Digest::of(&component)));
+    let options = Options { policies: bench.folder.path().join("none"), states: Some(states), ..Options::default() };
+    let runs = bench.folder.path().join("runs");
+    // It is believed by its digest, whatever it is called.
+    for (bytes, code) in [(&b"another"[..], 2), (&component[..], 0)] {
+        fs::write(&file, bytes).unwrap();
+        let report = replay(&runs, &options);
+        assert_eq!(report.exit_code(), code, "{report}");
+    }
 }

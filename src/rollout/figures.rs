@@ -1,7 +1,7 @@
 //! What is counted of two versions over the same period, and what a canary's rules make of it.
 //!
 //! A fault of its own counts at once. All else is compared only when both versions have a minimum of attempts, so that one slow
-//! reply decides nothing; and none takes over that was not compared.
+//! reply decides nothing; and none takes over that was not compared, unless the minimum is 0, with which nothing is.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -273,7 +273,7 @@ fn judge(rules: &CanaryRules, counts: &Counts, quarantined: bool) -> Option<Told
         return rolled_back(format!("{faults} faults of its own in {} requests, {most} are borne", candidate.requests));
     }
     let comparable = live.compared() >= rules.minimum && candidate.compared() >= rules.minimum;
-    if comparable {
+    if comparable && rules.minimum > 0 {
         let pairs = [
             ("share of failures", live.failure_rate(), candidate.failure_rate(), rules.failure_ratio, SLACK),
             ("mean cost of an attempt (USD)", live.cost_usd(), candidate.cost_usd(), rules.cost_ratio, 0.0),
@@ -409,6 +409,22 @@ mod tests {
             Counts { live: share(100, 0, 1.0, 100.0), candidate: share(49, 0, 1.0, 100.0), ..Counts::default() };
         assert_eq!(judge(&rules, &counts, false), None, "a minimum above `requests` counts");
         assert_eq!(verdict(share(50, 0, 1.0, 100.0), worse, 0), Some(Verdict::RolledBack));
+    }
+
+    /// Whatever there would be to compare: a canary of all requests leaves the other version next to none.
+    #[test]
+    fn with_a_minimum_of_none_a_version_is_judged_by_its_own_faults_alone() {
+        let rules = CanaryRules { minimum: 0, ..CanaryRules::default() };
+        let verdict = |live, candidate, faults| {
+            let counts = Counts { live, candidate, faults, ..Counts::default() };
+            judge(&rules, &counts, false).map(|told| told.verdict)
+        };
+        let good = share(1000, 0, 1.0, 100.0);
+        let worse = |requests| Share { refused: 50, ..share(requests, 10, 9.0, 900.0) };
+        assert_eq!(verdict(good, worse(499), 0), None);
+        assert_eq!(verdict(good, worse(500), 0), Some(Verdict::Promoted));
+        assert_eq!(verdict(Share::default(), share(500, 0, 1.0, 100.0), 0), Some(Verdict::Promoted));
+        assert_eq!(verdict(good, worse(10), 1), Some(Verdict::RolledBack));
     }
 
     #[test]

@@ -218,6 +218,11 @@ impl StateFolder {
         self.write(&self.saved(key), &[&checksum(key, &body), &body])
     }
 
+    /// Removes what was learned under `key`.
+    pub fn remove_state(&self, key: &str) {
+        let _already_gone = fs::remove_file(self.saved(key));
+    }
+
     /// Removes what was learned under other keys than these and was written before `since`.
     pub fn forget_states(&self, keys: &BTreeSet<String>, since: SystemTime) {
         let kept: BTreeSet<PathBuf> = keys.iter().map(|key| self.saved(key)).collect();

@@ -1,11 +1,11 @@
 //! What has happened to the versions of policies: one line each, the newest last, bounded.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Digest;
+use crate::policy::{Digest, Role};
 
 /// Lines that are kept.
 pub(super) const KEPT: usize = 5_000;
@@ -42,7 +42,7 @@ pub struct Change {
 }
 
 /// A version that the folder holds and nobody tries, because another was put in its place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Waiting {
     /// Whose policy.
     pub group: String,
@@ -107,8 +107,62 @@ impl Generations {
 /// What has happened, as far as it is remembered.
 #[derive(Debug, Default)]
 pub struct History {
-    changes: Mutex<VecDeque<Change>>,
+    changes: Mutex<Changes>,
     waiting: Mutex<BTreeSet<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Changes {
+    all: VecDeque<Change>,
+    /// How many of them happened in processes before this one, whose generations are others.
+    earlier: usize,
+}
+
+impl Changes {
+    fn add(&mut self, changes: impl IntoIterator<Item = Change>) {
+        self.all.extend(changes);
+        let surplus = self.all.len().saturating_sub(KEPT);
+        self.all.drain(..surplus);
+        self.earlier = self.earlier.saturating_sub(surplus);
+    }
+}
+
+/// In which generations of this process versions came into force, or began to be tried.
+#[derive(Debug, Default)]
+pub struct Begun(BTreeMap<(String, String, String, Digest), u64>);
+
+impl Begun {
+    /// By what has happened in this process, the newest last.
+    fn by<'c>(changes: impl Iterator<Item = &'c Change>) -> Self {
+        let (mut begun, mut in_force) = (BTreeMap::new(), BTreeMap::new());
+        for change in changes {
+            let Change { generation, group, role, policy, from, digest, how, .. } = change;
+            // Deployments of a group may be spoken to by several policies; in the other roles one takes the place of another.
+            let name = if role == Role::Provider.as_str() { policy.as_str() } else { "" };
+            let place = (group.as_str(), role.as_str(), name);
+            let begins = if matches!(how.as_str(), "shadow" | "canary") {
+                if let Some(beside) = from {
+                    in_force.entry(place).or_insert((policy.as_str(), *beside));
+                }
+                true
+            } else {
+                // Of a version that was tried and is given up, the one that stays in force is told.
+                let version = (policy.as_str(), *digest);
+                in_force.insert(place, version) != Some(version)
+            };
+            if begins {
+                begun.insert((group.clone(), role.clone(), policy.clone(), *digest), *generation);
+            }
+        }
+        Self(begun)
+    }
+
+    /// Of a version of a group's policy; that of the start where nothing has happened to it since.
+    #[must_use]
+    pub fn of(&self, group: &str, role: Role, policy: &str, digest: Digest) -> u64 {
+        let version = (group.to_owned(), role.as_str().to_owned(), policy.to_owned(), digest);
+        self.0.get(&version).copied().unwrap_or(1)
+    }
 }
 
 impl History {
@@ -116,8 +170,8 @@ impl History {
     #[must_use]
     pub fn of(&self, group: Option<&str>) -> Vec<Change> {
         let mut all: Vec<Change> = {
-            let all = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            all.iter().filter(|change| group.is_none_or(|group| change.group == group)).cloned().collect()
+            let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            changes.all.iter().filter(|change| group.is_none_or(|group| change.group == group)).cloned().collect()
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for change in all.iter_mut().rev().filter(|change| matches!(change.how.as_str(), "rollback" | "promote")) {
@@ -130,6 +184,13 @@ impl History {
         all
     }
 
+    /// What waits in one group, or in all.
+    #[must_use]
+    pub fn waiting(&self, group: Option<&str>) -> Vec<Waiting> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().filter(|waiting| group.is_none_or(|group| waiting.group == group)).cloned().collect()
+    }
+
     /// From now on these wait.
     pub fn wait(&self, waiting: BTreeSet<Waiting>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
@@ -137,10 +198,21 @@ impl History {
 
     /// Remembers what happened.
     pub fn add(&self, changes: impl IntoIterator<Item = Change>) {
-        let mut all = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(changes);
-        let surplus = all.len().saturating_sub(KEPT);
-        all.drain(..surplus);
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).add(changes);
+    }
+
+    /// Remembers what had happened before this process began.
+    pub fn recall(&self, earlier: impl IntoIterator<Item = Change>) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.add(earlier);
+        changes.earlier = changes.all.len();
+    }
+
+    /// When versions came into force, or began to be tried, as far as it is remembered.
+    #[must_use]
+    pub fn begun(&self) -> Begun {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        Begun::by(changes.all.iter().skip(changes.earlier))
     }
 }
 
@@ -183,5 +255,43 @@ mod tests {
         assert!(!serde_json::to_string(&rolled_back).unwrap().contains("waits"));
         history.wait(BTreeSet::new());
         assert_eq!(waits(), [false; 5]);
+    }
+
+    /// It never was in force: who was asked to put another there left nothing that tells of it.
+    #[test]
+    fn what_waits_is_told_though_no_change_left_it() {
+        let history = History::default();
+        history.add([change("canary", "g", "live"), change("rollback", "g", "live")]);
+        let waiting = change("rollback", "g", "tried").left();
+        history.wait(waiting.iter().cloned().collect());
+        assert!(history.of(None).iter().all(|change| !change.waits));
+        let waiting = Vec::from_iter(waiting);
+        assert_eq!((&history.waiting(None), &history.waiting(Some("g"))), (&waiting, &waiting));
+        assert!(history.waiting(Some("h")).is_empty());
+    }
+
+    #[test]
+    fn a_version_began_in_a_generation_of_this_process() {
+        let digest = |name: &str| Digest::of(name.as_bytes());
+        let change = |generation, how: &str, policy: &str, from: &str, to: &str| Change {
+            generation,
+            policy: policy.to_owned(),
+            digest: digest(to),
+            ..change(how, "g", from)
+        };
+        let history = History::default();
+        history.recall([change(7, "replace", "p", "o", "a"), change(8, "replace", "p", "a", "b")]);
+        let began = |policy: &str, name: &str| history.begun().of("g", Role::Router, policy, digest(name));
+        assert_eq!((began("p", "a"), began("p", "b")), (1, 1), "generations of another process");
+        history.add([change(2, "canary", "p", "b", "c"), change(3, "rollback", "p", "c", "b")]);
+        assert_eq!((began("p", "c"), began("p", "b")), (2, 1), "what stays in force was in force before");
+        history.add([change(4, "shadow", "p", "b", "c"), change(5, "promote", "p", "b", "c")]);
+        assert_eq!(began("p", "c"), 5);
+        history.add([change(6, "rollback", "p", "c", "b")]);
+        assert_eq!(began("p", "b"), 6);
+        // Another policy has the place for a while.
+        history.add([change(7, "replace", "q", "b", "x"), change(8, "replace", "p", "x", "b")]);
+        assert_eq!((began("q", "x"), began("p", "b")), (7, 8));
+        assert_eq!(history.begun().of("h", Role::Router, "p", digest("b")), 1);
     }
 }

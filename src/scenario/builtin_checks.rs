@@ -179,8 +179,10 @@ impl Trial<'_> {
             let told = format!("a state of {} bytes called `{}`", state.bytes.len(), state.schema);
             let router = self.start(self.setup.clone(), Some(state)).map_err(|problem| format!("{told}: {problem}"))?;
             // The host then starts it with no state; that is the host's merit, not the policy's.
-            match router.state_problem() {
-                None | Some(PolicyProblem::Configure(_)) => ask(&router, &question(0), 0.0)?,
+            match router.untaken().map(|untaken| &untaken.problem) {
+                None | Some(PolicyProblem::Configure(_) | PolicyProblem::StateLeftOut) => {
+                    ask(&router, &question(0), 0.0)?;
+                }
                 Some(problem) => return Err(format!("{told}: {problem}")),
             }
         }

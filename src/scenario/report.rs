@@ -23,6 +23,8 @@ pub struct SuiteReport {
     pub file: String,
     /// Why it could not be tried; nothing below is known then.
     pub broken: Option<String>,
+    /// What was tried: a component's file, or what is built in.
+    pub component: String,
     /// The policy's name.
     pub policy: String,
     /// SHA-256 of the component.
@@ -133,6 +135,7 @@ impl SuiteReport {
         Self {
             file: file.display().to_string(),
             broken: None,
+            component: file.display().to_string(),
             policy: component.name().to_string(),
             digest: component.digest().to_string(),
             interface: format!("{}@{}", inspection.role_names(), inspection.version),
@@ -155,6 +158,7 @@ impl SuiteReport {
         Self {
             file: file.display().to_string(),
             broken: Some(problem),
+            component: String::new(),
             policy: String::new(),
             digest: String::new(),
             interface: String::new(),

@@ -18,6 +18,7 @@ use super::{App, probe, refusal};
 /// Every policy in force: `witgate policies` prints this.
 pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.gateway.live.read();
+    let begun = snapshot.rollouts.history.begun();
     let list: Vec<Value> = snapshot
         .groups
         .values()
@@ -31,7 +32,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
                 "digest": report.digest.to_string(),
                 "group": group.config.name.as_str(),
                 "mode": mode,
-                "generation": report.generation,
+                "generation": begun.of(group.config.name.as_str(), role, report.policy.as_str(), report.digest),
                 "calls": report.calls,
                 "outcomes": report.outcomes,
                 "faults": report.faults,

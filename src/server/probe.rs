@@ -46,7 +46,7 @@ pub(super) async fn models(
 fn known_names(group: &Group) -> impl Iterator<Item = String> {
     let wildcards = group.deployments.iter().filter_map(|deployment| deployment.wildcard.as_ref());
     let names = wildcards.flat_map(|wildcard| {
-        let models = config::known_models(wildcard.models_of);
+        let models = config::known_models(wildcard);
         models.map(|model| format!("{}/{model}", wildcard.provider))
     });
     names.filter(|name| group.pattern.as_ref().is_some_and(|pattern| pattern.parts(name).is_some()))

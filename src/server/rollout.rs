@@ -88,6 +88,7 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
     let late = "the order waits: a component is being compiled; `witgate policies history` shows what comes of it";
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(done)) => done.map_err(wrong),
+        Ok(Err(_)) if app.gateway.live.problems().is_empty() => Err(wrong("nothing was changed".to_owned())),
         Ok(Err(_)) => Err(wrong("nothing was changed; `witgate policies` lists the problems".to_owned())),
         Err(_) => Err(Refusal::new(RefusalKind::Unavailable, late)),
     }
@@ -110,7 +111,8 @@ pub(super) async fn history(State(app): State<Arc<App>>, request: Request<Body>)
         let api = spoken_at(request.uri().path(), request.headers());
         return refusal::unrecorded(&app, api, &no_group(group));
     }
-    let mut answer = json!({"generation": snapshot.generation, "changes": changes});
+    let waiting = snapshot.rollouts.history.waiting(group.as_deref());
+    let mut answer = json!({"generation": snapshot.generation, "changes": changes, "waiting": waiting});
     if group.is_none() {
         // Of all groups, and of what is no policy's.
         answer["generations"] = json!(snapshot.rollouts.generations.all());

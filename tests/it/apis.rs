@@ -1,5 +1,7 @@
 //! What clients may ask beside chats and messages: embeddings, the older completions, the paths and keys of other vendors' SDKs.
 
+use std::time::Duration;
+
 use base64::Engine;
 use serde_json::{Value, json};
 
@@ -252,6 +254,56 @@ async fn several_prompts_are_answered_as_one() {
     assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
 }
 
+/// A gateway over one scripted provider of which a limit holds back what is more than it.
+async fn limited(limit: &str, steps: Vec<Step>) -> (Gateway, ScriptedUpstream) {
+    let upstream = ScriptedUpstream::start(steps).await;
+    let config = format!(
+        "model_list:\n  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up, {limit}}}, model_info: {{id: one}}}}\nrouter_settings: {{num_retries: 0}}\nwitgate: {{queue: {{max_wait_seconds: 75}}}}\n",
+        upstream.origin()
+    );
+    (Gateway::start(&config).await, upstream)
+}
+
+/// The last of several prompts may wait for what the first ones hold, which they hold until their streams are read.
+#[tokio::test]
+async fn a_stream_of_several_prompts_begins_with_the_first_that_is_answered() {
+    let one_at_once = "max_parallel_requests: 1";
+    let (gateway, upstream) = limited(one_at_once, vec![Step::events(OPENAI_STREAM)]).await;
+    let asked = json!({"model": "g", "prompt": ["one", "two", "three"], "stream": true});
+    let said = tokio::time::timeout(Duration::from_secs(30), gateway.post("/v1/completions", &asked)).await;
+    let events = said.expect("nobody waits for what it holds itself").events();
+    assert_eq!((events.last().map(String::as_str), upstream.count()), (Some("[DONE]"), 3));
+    for place in [0, 1, 2] {
+        let parsed = events[..events.len() - 1].iter().map(|event| serde_json::from_str::<Value>(event).unwrap());
+        let text: String = parsed
+            .filter(|event| event["choices"][0]["index"] == place)
+            .filter_map(|event| event["choices"][0]["text"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(text, "Hello");
+    }
+
+    // One that is refused once the stream has begun ends it as any fault does.
+    let steps = vec![Step::events(OPENAI_STREAM), Step::openai_rate_limited(7)];
+    let (gateway, _upstream) = limited(one_at_once, steps).await;
+    let said = gateway.post("/v1/completions", &asked).await;
+    let events = said.events();
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!((said.status, last["error"]["type"].as_str()), (200, Some("rate_limit_error")), "{}", said.text);
+    assert!(said.text.contains("\"Hel\"") && !said.text.contains("[DONE]"), "{}", said.text);
+}
+
+#[tokio::test]
+async fn of_several_prompts_none_is_sent_any_more_once_one_is_refused() {
+    let steps = vec![Step::json(200, &openai_reply("Hello")), Step::openai_rate_limited(7)];
+    let (gateway, upstream) = limited("rpm: 2, input_cost_per_token: 0.001, output_cost_per_token: 0.001", steps).await;
+    let asked = json!({"model": "g", "prompt": ["one", "two", "three"], "max_tokens": 9});
+    let said = tokio::time::timeout(Duration::from_secs(30), gateway.post("/v1/completions", &asked)).await;
+    let said = said.expect("the third waits for a minute that would lead to nothing");
+    assert_eq!((said.status, upstream.count()), (429, 2), "{}", said.text);
+    let told = "answers to 1 of the 3 prompts, which cost $0.011, are not told without the others";
+    assert!(said.text.contains(told), "{}", said.text);
+}
+
 fn gzipped(body: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -415,13 +467,25 @@ async fn what_a_model_is_for_and_costs_is_told() {
   - {model_name: a, litellm_params: {model: openai/text-embedding-3-small, api_key: k}}
   - {model_name: b, litellm_params: {model: anthropic/claude-3-5-haiku-20241022, api_key: k}}\n";
     let gateway = Gateway::start(config).await;
-    let info = gateway.client.get(format!("{}/v1/model/info", gateway.url)).bearer_auth("sk-gate");
-    let info = read(info.send().await.unwrap()).await.json();
+    let asked = async |query: &str| {
+        let info = gateway.client.get(format!("{}/v1/model/info{query}", gateway.url)).bearer_auth("sk-gate");
+        read(info.send().await.unwrap()).await
+    };
+    let info = asked("").await.json();
     let of = |index: usize| &info["data"][index]["model_info"];
     assert_eq!((&of(0)["mode"], &of(1)["mode"]), (&json!("embedding"), &json!("chat")));
     let haiku = of(1);
     assert_eq!((&haiku["max_input_tokens"], &haiku["max_output_tokens"]), (&json!(200_000), &json!(8192)));
     assert_eq!(haiku["output_cost_per_token"].as_f64().map(|cost| (cost * 1e9).round()), Some(4000.0));
+    // By its id it is told alone.
+    let id = haiku["id"].as_str().expect("an id");
+    let one = asked(&format!("?litellm_model_id={id}")).await.json();
+    assert_eq!(one["data"], json!([info["data"][1]]));
+    for unknown in ["?litellm_model_id=nobody", "?litellm_model_id="] {
+        let refused = asked(unknown).await;
+        let error = &refused.json()["error"];
+        assert_eq!((refused.status, &error["param"]), (400, &json!("litellm_model_id")), "{unknown}: {}", refused.text);
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ const GEMINI_STREAM: &str = "\
 data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Hel\"}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"m\",\"responseId\":\"r1\"}\r\n\r\n\
 data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"lo\"}],\"role\":\"model\"},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":2},\"modelVersion\":\"m\",\"responseId\":\"r1\"}\r\n\r\n";
 
-fn gemini_reply(text: &str) -> Value {
+pub(crate) fn gemini_reply(text: &str) -> Value {
     json!({"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}],
         "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2}, "modelVersion": "m", "responseId": "r1"})
 }
@@ -441,7 +441,8 @@ async fn a_service_account_is_exchanged_for_a_token_that_goes_with_each_request(
     }
     assert_eq!(tokens.asked().len(), 1, "one token for both");
     for asked in upstream.asked() {
-        assert_eq!(asked.path, "/v1/models/gemini-2.5-flash:generateContent");
+        let place = "/v1/projects/test-project/locations/us-central1/publishers/google";
+        assert_eq!(asked.path, format!("{place}/models/gemini-2.5-flash:generateContent"));
         assert_eq!(asked.headers["authorization"], "Bearer very-secret-token");
         assert!(!asked.headers.contains_key("x-goog-api-key"));
     }

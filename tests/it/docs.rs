@@ -210,12 +210,39 @@ fn a_configuration_s_policies_are_resolved_with_their_places() {
     assert!(fit && told.contains("every group's policy starts"), "{told}");
     for (routers, wanted) in [
         ("g: {policy: nobody}", "config.yaml:5:5: group `g`: no policy is named `nobody`"),
+        (
+            "g: {policy: hostil}",
+            "did you mean `hostile`? Else put hostil.wasm into the policies folder, or use one of hostile, ",
+        ),
         ("g: {policy: hostile, settings: {do: configure-refuse}}", "these settings will not do"),
         ("g: {policy: hostile, settings: {do: attribute prompt}}", "witgate.routers.GROUP.may_read: [\"prompt\"]"),
     ] {
         let (fit, told) = check(routers);
         assert!(!fit && told.contains(wanted) && told.contains("config.yaml:5:5: "), "{routers}: {told}");
     }
+}
+
+/// What was compiled once is not compiled again, by the next check or by a gateway.
+#[test]
+fn a_check_keeps_what_it_compiled_where_gateways_look() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let [file, policies, cache] = ["config.yaml", "policies", "cache"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&policies).expect("a folder");
+    // No group names it, and it is looked at all the same.
+    std::fs::copy("tests/fixtures/policies/counting-a.wasm", policies.join("other.wasm")).expect("copied");
+    std::fs::write(&file, "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n").expect("written");
+    let compiled = || {
+        let paths = [&file, &policies].map(|path| path.to_str().expect("a path"));
+        let output = witgate(&["check", paths[0], "--policies", paths[1]]).env("XDG_CACHE_HOME", &cache).output();
+        let output = output.expect("the binary runs");
+        assert!(output.status.success(), "{}", text(&output));
+        let kept = std::fs::read_dir(cache.join("witgate")).expect("a folder").flatten();
+        let when =
+            |entry: std::fs::DirEntry| (entry.file_name(), entry.metadata().and_then(|about| about.modified()).ok());
+        kept.map(when).collect::<BTreeSet<_>>()
+    };
+    let first = compiled();
+    assert_eq!((first.len(), compiled()), (2, first));
 }
 
 /// A component that cannot be used is there: that its file is missing is not told beside what is wrong with it.
@@ -608,13 +635,27 @@ fn the_configurations_of_the_learning_page_are_such() {
 fn a_strict_check_takes_no_file_of_which_something_is_left_out() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("config.yaml");
-    let text_of = "model_list:\n  - {model_name: g, litellm_params: {model: openai/gpt-4o, api_key: sk-x}}\n  \
-                   - {model_name: g, litellm_params: {model: openai/gpt-4o, api_key: os.environ/NOT_THERE}}\n";
-    std::fs::write(&file, text_of).expect("written");
     let path = file.display().to_string();
-    let (lenient, strict) = (run(&["check", &path]), run(&["check", &path, "--strict"]));
-    assert!(lenient.status.success(), "{}", text(&lenient));
-    assert!(!strict.status.success() && text(&strict).contains("NOT_THERE"), "{}", text(&strict));
+    for (params, told) in [
+        ("model: openai/gpt-4o, api_key: os.environ/NOT_THERE", "NOT_THERE"),
+        (
+            "model: vertex_ai/gemini-2.5-pro, vertex_project: p, vertex_credentials: /nowhere/a.json",
+            "/nowhere/a.json: cannot",
+        ),
+        (
+            "model: vertex_ai/gemini-2.5-pro, vertex_project: p, vertex_credentials: {type: external_account}",
+            "`external_account`",
+        ),
+    ] {
+        let text_of = format!(
+            "model_list:\n  - {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_key: sk-x}}}}\n  \
+             - {{model_name: g, litellm_params: {{{params}}}}}\n"
+        );
+        std::fs::write(&file, text_of).expect("written");
+        let (lenient, strict) = (run(&["check", &path]), run(&["check", &path, "--strict"]));
+        assert!(lenient.status.success() && text(&lenient).contains(told), "{}", text(&lenient));
+        assert!(!strict.status.success() && text(&strict).contains(told), "{}", text(&strict));
+    }
 }
 
 /// The one command of the example on learning, with fewer questions.

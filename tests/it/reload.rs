@@ -139,6 +139,10 @@ async fn a_generation_says_what_it_changed() {
     gateway.replace("config.yaml", format!("# moved\n\n{second}").as_bytes());
     until("applied", || live().generation == 3).await;
     assert_eq!(changed(3), ["configuration: no group's deployments, rules or policies"]);
+    // Each version tells since which of them it is in force.
+    let policies = gateway.get("/admin/policies").await.json();
+    let of = |group: &str| policies["policies"].as_array().into_iter().flatten().find(|row| row["group"] == group);
+    assert_eq!(["a", "c"].map(|group| of(group).expect("a row")["generation"].as_u64()), [Some(2), Some(2)]);
     let history = gateway.get("/admin/policies/history").await.json();
     assert_eq!(history["generations"][0]["changed"], serde_json::json!(wanted));
     assert!(gateway.get("/admin/policies/history?group=a").await.json().get("generations").is_none());

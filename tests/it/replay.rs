@@ -77,7 +77,7 @@ impl Kept {
     }
 
     fn repeat(&self, policy: Option<PathBuf>) -> Report {
-        replay(&self.runs(), &Options { policy, policies: fixture_policies() })
+        replay(&self.runs(), &Options { policy, policies: fixture_policies(), states: None })
     }
 }
 
@@ -239,6 +239,7 @@ fn another_version_of_a_policy_is_compared_place_by_place() {
     let options = |policy: Option<&str>| Options {
         policy: policy.map(|name| fixture_policies().join(name)),
         policies: fixture_policies(),
+        states: None,
     };
     let same = replay(&runs, &options(None));
     assert_eq!((same.exit_code(), same.identical()), (0, 20), "{same}");
@@ -247,7 +248,8 @@ fn another_version_of_a_policy_is_compared_place_by_place() {
     assert_eq!((&*other.runs[0].first[0].recorded, &*other.runs[0].first[0].repeated), ("a, b, c", "c, b, a"));
     let broken = replay(&runs, &options(Some("no-such.wasm")));
     assert_eq!(broken.exit_code(), 2, "{broken}");
-    let other_role = replay(&runs, &Options { policy: Some(shipped("json.wasm")), policies: fixture_policies() });
+    let json = Options { policy: Some(shipped("json.wasm")), policies: fixture_policies(), states: None };
+    let other_role = replay(&runs, &json);
     assert!(other_role.exit_code() == 2 && other_role.to_string().contains("no router"), "{other_role}");
 }
 
@@ -364,7 +366,7 @@ fn runs_of_a_router_that_reads_prompts_hold_none() {
         for told in [&text, &shown, &explained] {
             assert!(told.contains("withheld:") != words && told.contains("zylophone") == words, "{words}: {told}");
         }
-        let same = replay(&runs, &Options { policy: None, policies });
+        let same = replay(&runs, &Options { policies, ..Options::default() });
         let told = (same.exit_code(), same.decisions(), same.identical(), same.withheld());
         assert_eq!(told, if words { (0, 1, 1, 0) } else { (2, 1, 0, 1) }, "{same}");
         let repeated = if words { "repeated: identical" } else { "repeated: not repeated" };

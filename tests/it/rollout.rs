@@ -775,6 +775,99 @@ async fn a_policy_that_comes_back_knows_what_it_knew() {
     assert_eq!(counted, [3, 5, 4, 5]);
 }
 
+/// It refuses what `counting` has saved, and saves in a schema of its own.
+fn in_another_schema() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/latency-based.wasm")).expect("a component")
+}
+
+/// Whether it was put in while the gateway ran or while it did not, and whether that was started again before the rollback.
+#[tokio::test(start_paused = true)]
+async fn what_a_new_version_does_not_take_is_there_for_the_version_that_does() {
+    for (put_while_away, restarted) in [(false, false), (false, true), (true, false)] {
+        let scene = Scene::new("replace");
+        let mut serving = scene.start();
+        for _ in 0..8 {
+            serving.ask().await;
+        }
+        let put = || std::fs::write(scene.path("policies/counting.wasm"), in_another_schema()).expect("written");
+        if put_while_away {
+            keep_states(&serving.gateway.live.read(), true);
+            drop(serving);
+            put();
+            serving = scene.start();
+        } else {
+            put();
+            assert!(serving.build());
+        }
+        let begins = |serving: &Serving| {
+            let router = serving.gateway.live.read().groups["g"].router.clone().expect("a router");
+            let untaken = router.untaken().map(|untaken| untaken.schema.clone());
+            (untaken, router.last_saved().map(|state| state.schema))
+        };
+        assert_eq!(begins(&serving), (Some("count".to_owned()), None));
+        for _ in 0..3 {
+            serving.ask().await;
+        }
+        keep_states(&serving.gateway.live.read(), true);
+        if restarted {
+            drop(serving);
+            serving = scene.start();
+        }
+        serving.order(Action::Rollback, None).expect("rolled back");
+        assert_eq!((serving.decider(), serving.counted()), (decider("a"), 8), "{put_while_away}, {restarted}");
+        serving.ask().await;
+        // The newer version has what it saved itself, since it takes nothing else.
+        serving.order(Action::Promote, None).expect("promoted");
+        let (untaken, own) = begins(&serving);
+        assert!(untaken.is_some_and(|schema| schema == "count") && own.is_some_and(|schema| schema != "count"));
+        serving.order(Action::Rollback, None).expect("rolled back");
+        assert_eq!(serving.counted(), 9);
+    }
+}
+
+/// A canary that takes over began empty beside the version in force, which goes on learning.
+#[tokio::test(start_paused = true)]
+async fn what_a_canary_does_not_take_is_there_for_the_version_before_it() {
+    let scene = Scene::new("{canary: 20%, requests: 5, minimum: 0}");
+    let mut serving = scene.start();
+    for _ in 0..8 {
+        serving.ask().await;
+    }
+    std::fs::write(scene.path("policies/counting.wasm"), in_another_schema()).expect("written");
+    assert!(serving.build());
+    assert_eq!(serving.ask_until_judged().await, Verdict::Promoted);
+    let router = serving.gateway.live.read().groups["g"].router.clone().expect("a router");
+    let bytes = router.save().expect("a counting policy saves").bytes;
+    assert!(serving.build() && serving.rollout().is_none());
+    serving.order(Action::Rollback, None).expect("rolled back");
+    assert_eq!((serving.decider(), serving.counted().to_le_bytes().to_vec()), (decider("a"), bytes));
+}
+
+/// What is tried when an operator puts a version in force that is named has never been in force itself.
+#[tokio::test(start_paused = true)]
+async fn what_waits_because_another_version_was_named_is_told() {
+    let scene = Scene::new("replace");
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build());
+    scene.configure(RULES);
+    scene.put("faulty");
+    assert!(serving.build() && serving.rollout().is_some());
+    let waiting = |serving: &Serving| {
+        let waiting = serving.gateway.live.read().rollouts.history.waiting(Some("g"));
+        waiting.into_iter().map(|waiting| waiting.digest).collect::<Vec<_>>()
+    };
+    assert!(waiting(&serving).is_empty());
+    let first = Digest::of(&component("a")).to_string();
+    serving.order(Action::Rollback, Some(first)).expect("rolled back");
+    assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("a"), true));
+    assert_eq!(waiting(&serving), [Digest::of(&component("faulty"))]);
+    // Until the folder holds another.
+    scene.put("b");
+    assert!(serving.build());
+    assert!(waiting(&serving).is_empty());
+}
+
 fn run(arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_witgate"))
         .args(arguments)
@@ -850,6 +943,10 @@ witgate: {{admin_key: sk-a, state_dir: {}, routers: {{a/g: {{policy: counting}}}
     assert_eq!(decides(), decider("a"));
     let (done, text) = witgate(&["policies", "canary", "a/g"]);
     assert!(done && text.contains("tried as a canary"), "{text}");
+    // Nothing is wrong, and nothing is changed.
+    let (done, text) = witgate(&["policies", "canary", "a/g"]);
+    let told = format!("counting {} is tried as a canary already", Digest::of(&component("b")).short());
+    assert!(!done && text.contains(&told) && !text.contains("lists the problems"), "{text}");
     let (done, text) = witgate(&["policies"]);
     assert!(done && text.contains("canary") && text.contains("in force"), "{text}");
     let (done, text) = witgate(&["policies", "shadow", "a/g"]);
@@ -864,7 +961,8 @@ witgate: {{admin_key: sk-a, state_dir: {}, routers: {{a/g: {{policy: counting}}}
     let (done, text) = witgate(&["policies", "history", "a/g"]);
     let hows = ["start by", "replace by", "rollback by", "canary by", "shadow by", "promote by"];
     assert!(done && hows.iter().all(|how| text.contains(how)), "{text}");
-    let (done, text) = witgate(&["policies", "history"]);
+    let words = ["policies", "--url", &gateway.url, "--key", "sk-a", "history"];
+    let (done, text) = tokio::task::block_in_place(|| run(&words));
     let swapped = format!("generation 2  group `a/g`: router {} → {}", decider("a"), decider("b"));
     assert!(done && text.contains(&swapped), "{text}");
     // The clients' key opens none of it.

@@ -7,6 +7,7 @@ use crate::cli::{fail, say};
 use crate::kit::{self, Manifest};
 use crate::policy::{Role, inspect};
 use crate::reload::kept_out;
+use crate::scenario::Report;
 
 /// What stood where the component of a project is put.
 pub(super) struct Before {
@@ -22,10 +23,10 @@ impl Before {
     }
 }
 
-/// Puts the component of a project that has passed where a gateway watches.
-pub(super) fn place(project: &Path, policies: &Path, json: bool) -> ExitCode {
+/// Puts the component of a project that has passed, as `report` tells, where a gateway watches.
+pub(super) fn place(project: &Path, policies: &Path, report: &Report, json: bool) -> ExitCode {
     let before = Before::look(project, policies);
-    match kit::place(project, policies) {
+    match kit::place(project, policies, report) {
         Ok(path) => {
             if !json {
                 say(format_args!("-> {}", path.display()));

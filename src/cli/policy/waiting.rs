@@ -1,31 +1,68 @@
-//! Versions that the folder holds and nobody tries, because they were rolled back: `witgate policies` says so, and how one is put in force.
+//! Versions that the folder holds and nobody tries, because they were rolled back or another was put in their place: `witgate policies` says
+//! so, and how one is put in force.
 
 use serde_json::Value;
 
 /// One line for each, of what a gateway says of its policies and of what has happened to them.
 pub(super) fn lines(policies: &Value, history: &Value) -> Vec<String> {
-    let waiting = history["changes"].as_array().into_iter().flatten().filter(|change| change["waits"] == true);
-    waiting.map(|change| line(change, policies)).collect()
+    let list = |key: &str| history[key].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (changes, waiting) = (list("changes"), list("waiting"));
+    let left = changes.iter().filter(|change| change["waits"] == true);
+    let mut lines: Vec<String> = left.map(|one| line(one, short(one, "from"), &why(one), policies)).collect();
+    for one in waiting {
+        let mut here = changes.iter().filter(|change| is_same_place(change, one));
+        if here.clone().any(|change| change["waits"] == true && change["from"] == one["digest"]) {
+            continue;
+        }
+        // It never was in force, so that no change left it: an operator put another in its place.
+        let instead = here.rfind(|change| change["by"] == "operator" && change["digest"] != one["digest"]);
+        let why = instead.map_or_else(|| "gave its place to another".to_owned(), given_up_for);
+        lines.push(line(one, short(one, "digest"), &why, policies));
+    }
+    lines
 }
 
-fn line(change: &Value, policies: &Value) -> String {
-    let text = |key: &str| change[key].as_str().unwrap_or_default();
-    let short = |key: &str| text(key).get(..12).unwrap_or_default().to_owned();
-    let (group, role, policy) = (text("group"), text("role"), text("policy"));
-    let why = match (text("how"), text("by"), text("result")) {
+/// Whether two are about the same policy in the same role of a group.
+fn is_same_place(one: &Value, other: &Value) -> bool {
+    ["group", "role", "policy"].iter().all(|key| one[key] == other[key])
+}
+
+/// What is said of something under `key`.
+fn text<'v>(of: &'v Value, key: &str) -> &'v str {
+    of[key].as_str().unwrap_or_default()
+}
+
+/// A digest's first digits.
+fn short<'v>(of: &'v Value, key: &str) -> &'v str {
+    text(of, key).get(..12).unwrap_or_default()
+}
+
+/// Why the version waits that was left by a change.
+fn why(change: &Value) -> String {
+    match (text(change, "how"), text(change, "by"), text(change, "result")) {
         ("rollback", by, "") => format!("was rolled back by {by}"),
         ("rollback", by, result) => format!("was rolled back by {by} ({result})"),
-        _ => format!("gave its place to {}", short("digest")),
-    };
+        _ => format!("gave its place to {}", short(change, "digest")),
+    }
+}
+
+/// Why a version waits in whose place an operator put another.
+fn given_up_for(change: &Value) -> String {
+    let back = if text(change, "how") == "rollback" { ", to which an operator went back" } else { "" };
+    format!("gave its place to {}{back}", short(change, "digest"))
+}
+
+/// Of a version at the place that `of` names.
+fn line(of: &Value, version: &str, why: &str, policies: &Value) -> String {
+    let (group, role, policy) = (text(of, "group"), text(of, "role"), text(of, "policy"));
     // By its digest: without one, what is promoted is the version that is tried, which may be another by now.
-    let mut command = format!("witgate policies promote {group} --role {role} --to {}", short("from"));
+    let mut command = format!("witgate policies promote {group} --role {role} --to {version}");
     let mut rows = policies["policies"].as_array().into_iter().flatten();
     if rows.any(|row| row["group"] == group && row["role"] == role && row["name"] != policy) {
         command.extend([" --policy ", policy]);
     }
     format!(
-        "{group}: {policy} {} {why}: it is not tried again until its file changes; `{command}` puts it in force",
-        short("from")
+        "{group}: {policy} {version} {why}: it is not tried again until its file changes; `{command}` puts it in force"
     )
 }
 
@@ -63,5 +100,30 @@ mod tests {
             ]
         );
         assert_eq!(lines(&policies, &Value::Null), [""; 0]);
+    }
+
+    #[test]
+    fn what_waits_and_never_was_in_force_is_told_by_what_was_put_in_its_place() {
+        let policies = json!({"policies": [{"group": "g", "role": "router", "name": "p"}]});
+        let change = |how: &str, by: &str, from: &str, digest: &str, waits: bool| {
+            json!({
+                "group": "g", "role": "router", "policy": "p", "from": from, "digest": digest, "how": how, "by": by,
+                "waits": waits,
+            })
+        };
+        let tried = "0123456789abcdef";
+        let waiting = json!([{"group": "g", "role": "router", "policy": "p", "digest": tried}]);
+        let told = |changes: &[Value]| lines(&policies, &json!({"changes": changes, "waiting": waiting}));
+        let until = "it is not tried again until its file changes; \
+                     `witgate policies promote g --role router --to 0123456789ab` puts it in force";
+        let canary = change("canary", "file", "fedcba9876543210", tried, false);
+        let back = change("rollback", "operator", "fedcba9876543210", "aaaabbbbccccdddd", false);
+        let why = "gave its place to aaaabbbbcccc, to which an operator went back";
+        assert_eq!(told(&[canary, back.clone()]), [format!("g: p 0123456789ab {why}: {until}")]);
+        assert_eq!(told(&[]), [format!("g: p 0123456789ab gave its place to another: {until}")]);
+        // Once, where a change tells it.
+        let left = change("promote", "operator", tried, "fedcba9876543210", true);
+        let why = "gave its place to fedcba987654";
+        assert_eq!(told(&[left, back]), [format!("g: p 0123456789ab {why}: {until}")]);
     }
 }

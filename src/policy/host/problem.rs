@@ -40,7 +40,8 @@ pub enum PolicyProblem {
     NotWasm(String),
     /// A core module, which has no interface types.
     #[error(
-        "a core WebAssembly module, not a component; wrap it with `wasm-tools component new` or the wit-component crate"
+        "a core WebAssembly module, as compilers leave it, and not a component; `witgate policy build FOLDER` makes a component of a \
+         policy's project, FOLDER/NAME.wasm"
     )]
     CoreModule,
     /// It exports none of our interfaces.
@@ -115,6 +116,9 @@ pub enum PolicyProblem {
         /// How.
         fault: PolicyFault,
     },
+    /// It takes a state without a word and leaves it out.
+    #[error("knows no more with it than without one")]
+    StateLeftOut,
     /// It fails on what every policy is put to.
     #[error("fails on {what}: it {fault}")]
     Trial {

@@ -30,7 +30,7 @@ pub struct PolicyReport {
     pub quarantined: bool,
     /// Whether its calls are made beside the threads that serve, because they take long.
     pub slow: bool,
-    /// Whether it could not take the state it was offered, and began empty.
+    /// Whether it did not take the state it was offered first, and began with another or empty.
     pub state_refused: bool,
     /// The time calls for an answer take, sampled.
     pub times: CallTimes,

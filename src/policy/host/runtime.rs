@@ -5,6 +5,7 @@
 //! state. Locks are always taken in the order learning, instance, saved.
 
 mod aside;
+mod beginning;
 mod fitness;
 mod saving;
 
@@ -25,12 +26,10 @@ use super::problem::PolicyProblem;
 use super::quarantine::Probe;
 use super::recorder::CallRecorder;
 use super::report::PolicyReport;
-use super::setup::{check, make_ready};
-use super::state::SavedState;
+use super::setup::make_ready;
+use super::state::{SavedState, Untaken};
 use super::stats::Stats;
 use super::store::{LogLine, Sink};
-use super::succession::Succession;
-use super::ticker::thread_cpu;
 use crate::id::RequestId;
 use crate::moment::Moment;
 
@@ -45,7 +44,9 @@ pub struct PolicyRuntime<C: Contract> {
     setup: C::Setup,
     needs: C::Needs,
     generation: u64,
-    state_problem: Option<PolicyProblem>,
+    untaken: Option<Untaken>,
+    /// In which schema it saves, as far as it does.
+    saves_in: Option<String>,
     call: Budget,
     recovery: Budget,
     sink: Option<Arc<Sink>>,
@@ -77,103 +78,6 @@ pub(super) struct Lineage<C: Contract> {
 }
 
 impl<C: Contract> PolicyRuntime<C> {
-    /// Puts a component into service: instantiates and configures it, checks what it wants, and tries it on
-    /// requests nobody sent. Blocks; call it off the async threads.
-    ///
-    /// # Errors
-    /// Any of these steps fails.
-    pub fn start(
-        component: Arc<Component>,
-        setup: C::Setup,
-        state: Option<SavedState>,
-    ) -> Result<Arc<Self>, PolicyProblem> {
-        let lineage = Arc::new(Lineage { newest: Mutex::new(Weak::new()) });
-        let runtime = Self::make(component, setup, state, Arc::clone(&lineage), 1)?;
-        *lock(&lineage.newest) = Arc::downgrade(&runtime);
-        Ok(runtime)
-    }
-
-    /// Replaces `predecessor` at once: [`Succession::prepare`] and [`Succession::publish`] in one.
-    ///
-    /// # Errors
-    /// As [`Self::start`]; or the predecessor is already replaced. It then goes on as if nothing had been.
-    pub fn succeed(
-        component: Arc<Component>,
-        setup: C::Setup,
-        predecessor: &Arc<Self>,
-    ) -> Result<Arc<Self>, PolicyProblem> {
-        Ok(Succession::prepare(component, setup, predecessor, None)?.publish())
-    }
-
-    pub(super) fn make(
-        component: Arc<Component>,
-        setup: C::Setup,
-        state: Option<SavedState>,
-        lineage: Arc<Lineage<C>>,
-        generation: u64,
-    ) -> Result<Arc<Self>, PolicyProblem> {
-        check::<C>(&component, &setup)?;
-        let choices = C::choices(&setup);
-        let budget = Budget::setup(&component, choices);
-        let call = Budget::call(&component, choices);
-        let trial_time = Self::tried(&component, &setup, state.as_ref(), budget, call)?;
-        let counters = Stats::new();
-        // It made two calls.
-        for _ in 0..2 {
-            let _becomes_slow = counters.weigh(trial_time / 2);
-        }
-        let sink = component.engine().options().capture_log.then(Arc::default);
-        let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
-        let lifetime = C::lifetime(&ready.needs);
-        let idle = Idle::new(component.engine(), lifetime.idle(), ready.instance.memory_bytes());
-        let runtime = Self {
-            recovery: Budget::recovery(&component, choices, ready.cpu),
-            recorder: C::Recorder::new(&component, &setup, &ready.needs),
-            component,
-            setup,
-            needs: ready.needs,
-            generation,
-            call,
-            sink,
-            stats: counters,
-            instances: (0..lifetime.most()).map(|_| Mutex::new(None)).collect(),
-            idle,
-            saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
-            state_problem: ready.state_problem,
-            learning: Mutex::default(),
-            lineage,
-        };
-        *lock(runtime.first_instance()) = Some(ready.instance);
-        Ok(Arc::new(runtime))
-    }
-
-    /// Tries an instance that nobody will use; tells the CPU time that its self-test took.
-    ///
-    /// # Errors
-    /// How it failed, with its own last words: a guest that panics says why in its log and then traps.
-    fn tried(
-        component: &Arc<Component>,
-        setup: &C::Setup,
-        state: Option<&SavedState>,
-        budget: Budget,
-        call: Budget,
-    ) -> Result<Duration, PolicyProblem> {
-        // Apart from what is kept: it would be told twice.
-        let said: Arc<Sink> = Arc::default();
-        let tried = || {
-            let mut trial = make_ready::<C>(component, Some(&said), budget, setup, state)?;
-            let before = thread_cpu();
-            C::self_test(&mut trial.instance, &trial.needs, call, setup)?;
-            let time = thread_cpu().saturating_sub(before);
-            C::trial(&mut trial.instance, &trial.needs, call, setup)?;
-            // After all that, as it is in service: one that cannot be asked what it knows fails there every few seconds.
-            let saved = trial.instance.save(call);
-            saved.map_err(|fault| PolicyProblem::Trial { what: "`save`", fault })?;
-            Ok(time)
-        };
-        tried().map_err(|problem: PolicyProblem| problem.in_its_words(&said.take()))
-    }
-
     /// What it asked to be told.
     #[must_use]
     pub const fn needs(&self) -> &C::Needs {
@@ -349,7 +253,7 @@ impl<C: Contract> PolicyRuntime<C> {
             refusals: self.stats.refusals.load(Ordering::Relaxed),
             quarantined: self.stats.quarantined(),
             slow: self.stats.is_slow(),
-            state_refused: self.state_problem.is_some(),
+            state_refused: self.untaken.is_some(),
             times: self.stats.times(),
             histogram: self.stats.histogram(),
             memory_bytes: self.memory_bytes(),
@@ -369,10 +273,16 @@ impl<C: Contract> PolicyRuntime<C> {
         lock(&self.saved).clone()
     }
 
-    /// Why it would not take the state it was offered.
+    /// The state that it was offered first, where it did not take it.
     #[must_use]
-    pub const fn state_problem(&self) -> Option<&PolicyProblem> {
-        self.state_problem.as_ref()
+    pub const fn untaken(&self) -> Option<&Untaken> {
+        self.untaken.as_ref()
+    }
+
+    /// Whether it took what it was offered and saves in this schema: what it saves then takes the place of what was known in it before.
+    #[must_use]
+    pub fn goes_on_in(&self, schema: &str) -> bool {
+        self.untaken.is_none() && self.saves_in.as_deref() == Some(schema)
     }
 
     /// Bytes of linear memory of its first instance, or of the largest that waits for its next use; 0 while there is none.
@@ -436,9 +346,15 @@ impl<C: Contract> PolicyRuntime<C> {
 
     pub(super) fn recover(&self) -> Result<Instance<C>, PolicyFault> {
         let state = lock(&self.saved).clone();
-        let ready = make_ready::<C>(&self.component, self.sink.as_ref(), self.recovery, &self.setup, state.as_ref());
-        match ready {
-            Ok(ready) if ready.needs == self.needs => Ok(ready.instance),
+        let (sink, budget) = (self.sink.as_ref(), self.recovery);
+        match make_ready::<C>(&self.component, sink, budget, &self.setup, state.as_slice()) {
+            Ok(ready) if ready.needs == self.needs => {
+                if let Some(Untaken { schema, problem }) = &ready.untaken {
+                    let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
+                    tracing::warn!(group, %policy, %schema, %problem, "its own state not taken; it begins empty");
+                }
+                Ok(ready.instance)
+            }
             Ok(_) => Err(PolicyFault::Contract("it wants something else than when it started".to_owned())),
             Err(PolicyProblem::Setup { fault, .. }) => Err(fault),
             Err(problem) => Err(PolicyFault::Contract(format!("set up again, it {problem}"))),

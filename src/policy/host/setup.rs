@@ -7,7 +7,7 @@ use super::contract::Contract;
 use super::engine::Component;
 use super::instance::{Budget, Instance};
 use super::problem::PolicyProblem;
-use super::state::SavedState;
+use super::state::{SavedState, Untaken};
 use super::store::Sink;
 use super::ticker::thread_cpu;
 
@@ -17,8 +17,10 @@ pub(in crate::policy) struct Ready<C: Contract> {
     pub(in crate::policy) needs: C::Needs,
     /// CPU time that setting up took.
     pub(super) cpu: Duration,
-    /// Why it would not take the state and began empty.
-    pub(in crate::policy) state_problem: Option<PolicyProblem>,
+    /// The place of the state that it took, among those it was offered.
+    pub(super) taken: Option<usize>,
+    /// The first state that it was offered, where it did not take it.
+    pub(in crate::policy) untaken: Option<Untaken>,
 }
 
 /// What can be told before anything of it runs.
@@ -34,22 +36,54 @@ pub(in crate::policy) fn check<C: Contract>(component: &Component, setup: &C::Se
     inspection.schema.as_ref().map_or(Ok(()), |schema| schema.check(settings))
 }
 
-/// Makes and configures an instance. One that will not take the state it is offered begins empty: a state is
-/// worth something, an answering policy more.
+/// Makes and configures an instance. It begins with the first of these states that it takes, and empty where it takes none: a state is worth
+/// something, an answering policy more.
 pub(in crate::policy) fn make_ready<C: Contract>(
     component: &Arc<Component>,
     sink: Option<&Arc<Sink>>,
     budget: Budget,
     setup: &C::Setup,
-    state: Option<&SavedState>,
+    states: &[SavedState],
 ) -> Result<Ready<C>, PolicyProblem> {
-    let with_state = configured(component, sink, budget, setup, state);
-    let (Some(state), Err(problem)) = (state, &with_state) else { return with_state };
-    let (policy, schema) = (component.name(), &state.schema);
-    let group = C::group(setup).map(tracing::field::display);
-    tracing::warn!(group, %policy, %schema, %problem, "saved state not taken; it begins empty");
+    let mut untaken = None;
+    for (at, state) in states.iter().enumerate() {
+        let problem = match configured::<C>(component, sink, budget, setup, Some(state)) {
+            // Who has nothing else to begin with need not be asked twice.
+            Ok(ready) if states.len() == 1 || !leaves_out::<C>(component, budget, setup, state) => {
+                return Ok(Ready { taken: Some(at), untaken, ..ready });
+            }
+            Ok(_) => PolicyProblem::StateLeftOut,
+            Err(problem) => problem,
+        };
+        untaken = untaken.or_else(|| Some(Untaken { schema: state.schema.clone(), problem }));
+    }
     let ready = configured(component, sink, budget, setup, None)?;
-    Ok(Ready { state_problem: Some(problem.clone()), ..ready })
+    Ok(Ready { untaken, ..ready })
+}
+
+/// Whether a policy says nothing against a state and leaves it out: with it, it saves what it saves without one, in a schema that is another.
+pub(super) fn leaves_out<C: Contract>(
+    component: &Arc<Component>,
+    budget: Budget,
+    setup: &C::Setup,
+    state: &SavedState,
+) -> bool {
+    let with = first_save::<C>(component, budget, setup, Some(state));
+    with.as_ref().is_some_and(|with| with.schema != state.schema)
+        && with == first_save::<C>(component, budget, setup, None)
+}
+
+/// What a policy saves that was just configured, where it can be asked.
+pub(super) fn first_save<C: Contract>(
+    component: &Arc<Component>,
+    budget: Budget,
+    setup: &C::Setup,
+    state: Option<&SavedState>,
+) -> Option<SavedState> {
+    // Apart from what is kept: it would be told twice.
+    let said: Arc<Sink> = Arc::default();
+    let mut ready = configured::<C>(component, Some(&said), budget, setup, state).ok()?;
+    ready.instance.save(budget).ok().flatten()
 }
 
 fn configured<C: Contract>(
@@ -66,5 +100,5 @@ fn configured<C: Contract>(
     let start = thread_cpu();
     let needs = C::start(&mut instance, budget, setup)?;
     let cpu = cpu + thread_cpu().saturating_sub(start);
-    Ok(Ready { instance, needs, cpu, state_problem: None })
+    Ok(Ready { instance, needs, cpu, taken: None, untaken: None })
 }

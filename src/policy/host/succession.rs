@@ -11,7 +11,7 @@ use super::contract::Contract;
 use super::engine::Component;
 use super::problem::PolicyProblem;
 use super::runtime::{PolicyRuntime, lock};
-use super::state::SavedState;
+use super::state::Offers;
 
 /// Outcomes that may be replayed while the predecessor's lock is held.
 const LAST: usize = 64;
@@ -28,8 +28,8 @@ pub struct Succession<C: Contract> {
 }
 
 impl<C: Contract> Succession<C> {
-    /// Makes a successor from `own`, which it knew when it decided before, else from the predecessor's state. Blocks; call it off the
-    /// async threads.
+    /// Makes a successor from the first that it takes of what it is offered, where the predecessor's state comes first unless it has one of
+    /// its own. Blocks; call it off the async threads.
     ///
     /// # Errors
     /// As [`PolicyRuntime::start`]; or the predecessor is already replaced or being replaced.
@@ -37,7 +37,7 @@ impl<C: Contract> Succession<C> {
         component: Arc<Component>,
         setup: C::Setup,
         predecessor: &Arc<PolicyRuntime<C>>,
-        own: Option<SavedState>,
+        offers: Offers,
     ) -> Result<Self, PolicyProblem> {
         let state = {
             let mut learning = predecessor.learning();
@@ -49,7 +49,7 @@ impl<C: Contract> Succession<C> {
             state
         };
         let (line, generation) = (Arc::clone(predecessor.lineage()), predecessor.generation() + 1);
-        match PolicyRuntime::make(component, setup, own.or(state), line, generation) {
+        match PolicyRuntime::make(component, setup, offers.or(state), line, generation) {
             Ok(next) => Ok(Self { next, predecessor: Arc::clone(predecessor), published: false }),
             Err(problem) => {
                 predecessor.learning().replay = None;

@@ -6,7 +6,7 @@ use wasmtime::component::ResourceAny;
 
 use super::format::{DIALECT, told};
 use super::{ProviderPolicy, Providing, wit};
-use crate::chat::{Chunk, Delta, FinishReason, Rest, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::StreamDecoder;
 use crate::moment::Moment;
@@ -173,13 +173,9 @@ pub(super) fn chunk(event: wit::Event) -> Option<Chunk> {
             input_tokens: usage.input_tokens,
             cache_read_tokens: usage.cache_read_tokens,
             cache_write_tokens: usage.cache_write_tokens,
-            cache_write_1h_tokens: 0,
             output_tokens: usage.output_tokens,
             reasoning_tokens: usage.reasoning_tokens,
-            tier: None,
-            told_cost: None,
-            cost: None,
-            rest: Rest::new(),
+            ..Usage::default()
         }),
         wit::Event::End => return None,
     };

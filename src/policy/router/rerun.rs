@@ -29,15 +29,15 @@ impl Rerun {
     pub fn start(component: Arc<Component>, setup: Setup, state: Option<SavedState>) -> Result<Self, PolicyProblem> {
         check::<Routing>(&component, &setup)?;
         let budget = Budget::setup(&component, setup.deployments.len());
-        let ready = make_ready::<Routing>(&component, None, budget, &setup, state.as_ref())?;
-        let saved = state.filter(|_| ready.state_problem.is_none());
+        let ready = make_ready::<Routing>(&component, None, budget, &setup, state.as_slice())?;
+        let saved = state.filter(|_| ready.untaken.is_none());
         Ok(Self {
             component,
             setup,
             needs: ready.needs,
             saved,
             instance: Some(ready.instance),
-            state_problem: ready.state_problem,
+            state_problem: ready.untaken.map(|untaken| untaken.problem),
         })
     }
 
@@ -100,7 +100,7 @@ impl Rerun {
             instance
         } else {
             let budget = Budget::setup(&self.component, choices);
-            let ready = make_ready::<Routing>(&self.component, None, budget, &self.setup, self.saved.as_ref());
+            let ready = make_ready::<Routing>(&self.component, None, budget, &self.setup, self.saved.as_slice());
             let ready = ready.map_err(|problem| match problem {
                 PolicyProblem::Setup { fault, .. } => fault,
                 problem => PolicyFault::Contract(format!("set up again, it {problem}")),

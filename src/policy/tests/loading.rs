@@ -57,7 +57,7 @@ fn a_damaged_component_never_panics() {
 fn a_core_module_is_refused_with_the_way_out() {
     let problem = load_text("(module (func (export \"route\")))");
     assert_eq!(problem, PolicyProblem::CoreModule);
-    assert!(problem.to_string().contains("wasm-tools component new"));
+    assert!(problem.to_string().contains("`witgate policy build FOLDER`"));
 }
 
 #[test]

@@ -7,6 +7,11 @@ fn succeed(predecessor: &Arc<Router>, settings: &str, ids: &[&str]) -> Result<Ar
     Router::succeed(Arc::clone(&COMPONENT), setup(settings, ids), predecessor)
 }
 
+/// A successor for these deployments that is not in charge yet.
+fn prepare(predecessor: &Arc<Router>, ids: &[&str]) -> RouterSuccession {
+    RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", ids), predecessor, Offers::default()).unwrap()
+}
+
 #[test]
 fn three_hundred_swaps_under_load_lose_no_outcome_and_count_none_twice() {
     let current = Mutex::new(start(""));
@@ -58,8 +63,7 @@ fn outcomes_follow_their_deployment_when_the_list_changes() {
 fn outcomes_seen_while_the_successor_is_made_are_replayed() {
     let old = start("");
     old.observe(&outcome(0));
-    let succession =
-        RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["b", "a", "c"]), &old, None).unwrap();
+    let succession = prepare(&old, &["b", "a", "c"]);
     for _ in 0..200 {
         old.observe(&outcome(0));
     }
@@ -74,7 +78,7 @@ fn a_succession_that_fails_or_is_dropped_leaves_the_old_router_as_it_was() {
     let old = start("");
     let problem = succeed(&old, "configure-refuse", &["a", "b", "c"]).unwrap_err();
     assert!(matches!(problem, PolicyProblem::Configure(_)));
-    drop(RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old, None).unwrap());
+    drop(prepare(&old, &["a"]));
     old.observe(&outcome(1));
     assert_eq!(counted(&old), (1, 1));
     let new = succeed(&old, "", &["a", "b", "c"]).unwrap();
@@ -84,7 +88,7 @@ fn a_succession_that_fails_or_is_dropped_leaves_the_old_router_as_it_was() {
 #[test]
 fn a_router_is_succeeded_once() {
     let old = start("");
-    let succession = RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old, None).unwrap();
+    let succession = prepare(&old, &["a"]);
     assert_eq!(succeed(&old, "", &["a"]).unwrap_err(), PolicyProblem::AlreadySucceeded);
     let new = succession.publish();
     assert_eq!(succeed(&old, "", &["a"]).unwrap_err(), PolicyProblem::AlreadySucceeded);
@@ -98,6 +102,42 @@ fn a_successor_that_will_not_take_the_state_begins_empty_and_says_so() {
     let new = succeed(&old, "state-refuse", &["a", "b", "c"]).unwrap();
     assert!(new.report().state_refused);
     assert_eq!(counted(&new), (0, 0));
+}
+
+/// The guest takes whatever is called `count`, and leaves out without a word what is called otherwise.
+#[test]
+fn a_successor_begins_with_the_first_state_that_it_takes() {
+    let count = |n: u64| [n.to_le_bytes(), [0; 8]].concat();
+    let state = |schema: &str, n| SavedState { schema: schema.to_owned(), bytes: count(n) };
+    let begins = |settings: &str, own: SavedState, kept: &[SavedState]| {
+        let offers = Offers { own: Some(own), kept: kept.to_vec(), ..Offers::default() };
+        Router::start_from(Arc::clone(&COMPONENT), setup(settings, &["a"]), offers).unwrap()
+    };
+    let router = begins("", state("other", 9), &[state("strange", 8), state("count", 7), state("count", 6)]);
+    assert_eq!(counted(&router), (7, 0));
+    let left_out = Untaken { schema: "other".to_owned(), problem: PolicyProblem::StateLeftOut };
+    assert_eq!(router.untaken(), Some(&left_out));
+    assert!(!router.goes_on_in("count"), "what it was offered first is not in what it knows");
+    let router = begins("", state("count", 7), &[state("other", 9)]);
+    assert_eq!((counted(&router), router.untaken(), router.goes_on_in("count")), ((7, 0), None, true));
+    let router = begins("state-refuse", state("count", 7), &[state("count", 6)]);
+    let problem = router.untaken().map(|untaken| &untaken.problem);
+    assert!(matches!(problem, Some(PolicyProblem::Configure(_))) && counted(&router) == (0, 0), "{problem:?}");
+    // With nothing else to begin with, too.
+    assert_eq!(begins("", state("other", 9), &[]).untaken(), Some(&left_out));
+}
+
+/// Of a predecessor's state and one that is kept.
+#[test]
+fn a_router_that_is_gone_back_to_begins_with_what_is_kept_in_its_own_schema() {
+    let bytes = [5_u64.to_le_bytes(), [0; 8]].concat();
+    let kept = vec![SavedState { schema: "count".to_owned(), bytes }];
+    for (gone_back_to, own, expected) in [(true, "newer", 5), (true, "count", 1), (false, "count", 1)] {
+        let own = Some(SavedState { schema: own.to_owned(), bytes: [1_u64.to_le_bytes(), [0; 8]].concat() });
+        let offers = Offers { own, kept: kept.clone(), gone_back_to };
+        let router = Router::start_from(Arc::clone(&COMPONENT), setup("", &["a"]), offers).unwrap();
+        assert_eq!((counted(&router), router.untaken()), ((expected, 0), None));
+    }
 }
 
 #[test]

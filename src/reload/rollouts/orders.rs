@@ -83,7 +83,12 @@ impl Steps<'_> {
             }
             Action::Shadow | Action::Canary => {
                 place.tries(order.action)?;
-                standing.asked = Some(Asked { digest: target, canary: order.action == Action::Canary });
+                let asked = Asked { digest: target, canary: order.action == Action::Canary };
+                if standing.asked == Some(asked) {
+                    let (short, action) = (target.short(), order.action.as_str());
+                    return Err(format!("{policy} {short} is tried as a {action} already: nothing was changed"));
+                }
+                standing.asked = Some(asked);
                 // What the folder holds does not come before what was asked for.
                 if standing.file.is_some_and(|file| file != target && file != standing.live) {
                     standing.refused = standing.file;

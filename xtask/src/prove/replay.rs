@@ -35,7 +35,7 @@ pub(super) fn prove(root: &Path, decisions: usize) -> Result<(), String> {
     let files = run_files(&runs).map_err(|problem| problem.to_string())?;
     let bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|about| about.len()).sum();
     let start = now();
-    let report = replay(&runs, &Options { policy: None, policies: root.join("policies") });
+    let report = replay(&runs, &Options { policies: root.join("policies"), ..Options::default() });
     let took = start.elapsed();
     say(&report.to_string());
     #[expect(clippy::cast_precision_loss, reason = "counts of requests and bytes")]
