@@ -6,8 +6,8 @@
 //! the same way, so the bound is never below the count.
 //!
 //! What is added to the text, by OpenAI's cookbook ("How to count tokens with tiktoken"): 3 tokens per message and its
-//! role, 1 per participant's name, 3 for the reply's beginning. What providers do not document is approximated, and
-//! the count is then not `exact`:
+//! role, 1 per participant's name, 3 for the reply's beginning; nothing where vectors are asked for. What providers do not document is
+//! approximated, and the count is then not `exact`:
 //! - a picture is 1600 tokens, or 85 with `detail: low` (OpenAI's tiles come to 1445 at most, Anthropic's pixels to
 //!   about 1600);
 //! - a tool is its JSON text and 8 tokens, a tool call or result its text and 8 tokens, an output schema its JSON text;
