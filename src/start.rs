@@ -110,11 +110,12 @@ fn assemble_over(
     restore_breakers(&snapshot);
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let ledger = ledger(&snapshot, state)?;
-    let limits = store(&snapshot, &shared).map_err(|problem| vec![problem])?;
     if let Some(ledger) = &ledger {
         let may_be_away = snapshot.settings.ledger.as_ref().is_some_and(|told| told.may_be_away);
         take_up(ledger, &shared, clock, may_be_away)?;
     }
+    // After the keys: what the process before counted for them is told to others as this one's from the first word on.
+    let limits = store(&snapshot, &shared).map_err(|problem| vec![problem])?;
     let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
