@@ -6,22 +6,26 @@ use std::sync::Arc;
 use crate::id::PolicyName;
 use crate::policy::{Component, Digest, Engine};
 
-/// What is known of components, by digest.
+/// A component, as it is loaded: its lines in the log carry its name, so that of two files with the same bytes each has its own. The last says
+/// whether it may import WASI.
+type Key = (PolicyName, Digest, bool);
+
+/// What is known of components.
 pub(super) struct Components {
     engine: Engine,
     /// The policies that may import WASI, every call of which traps.
     wasi_stubs: Vec<PolicyName>,
     /// A file that did not change is not loaded again, unless what it may import did.
-    loaded: BTreeMap<(Digest, bool), Arc<Component>>,
+    loaded: BTreeMap<Key, Arc<Component>>,
     /// Those that could not be loaded, so that one that compiles for half a minute does so once.
-    refused: BTreeMap<(Digest, bool), String>,
+    refused: BTreeMap<Key, String>,
     /// Those that no group names, to be checked aside.
     unchecked: Vec<Unchecked>,
 }
 
 /// A component that no group names. Whether it could serve is found out aside: no change of the configuration waits for it.
 pub(super) struct Unchecked {
-    name: PolicyName,
+    pub(super) name: PolicyName,
     pub(super) digest: Digest,
     bytes: Vec<u8>,
     wasi_stubs: bool,
@@ -30,6 +34,7 @@ pub(super) struct Unchecked {
 
 /// What was found out about one.
 pub(super) struct Checked {
+    pub(super) name: PolicyName,
     pub(super) digest: Digest,
     wasi_stubs: bool,
     found: Result<Arc<Component>, String>,
@@ -39,7 +44,8 @@ impl Unchecked {
     /// Loads it. Blocks for as long as compiling takes.
     pub(super) fn check(self) -> Checked {
         let Self { name, digest, bytes, wasi_stubs, engine } = self;
-        Checked { digest, wasi_stubs, found: load(&engine, &name, digest, &bytes, wasi_stubs) }
+        let found = load(&engine, &name, digest, &bytes, wasi_stubs);
+        Checked { name, digest, wasi_stubs, found }
     }
 }
 
@@ -86,8 +92,8 @@ impl Components {
 
     /// Forgets what is neither in use nor in the folder any more.
     pub(super) fn keep(&mut self, present: &BTreeSet<Digest>, found: &BTreeSet<Digest>) {
-        self.refused.retain(|(digest, _), _| present.contains(digest));
-        self.loaded.retain(|(digest, _), _| found.contains(digest));
+        self.refused.retain(|(_, digest, _), _| present.contains(digest));
+        self.loaded.retain(|(_, digest, _), _| found.contains(digest));
     }
 
     /// Loads a component that is needed now. Blocks for as long as compiling takes.
@@ -98,7 +104,7 @@ impl Components {
         }
         let wasi_stubs = self.wasi_stubs.contains(name);
         let found = load(&self.engine, name, digest, bytes, wasi_stubs);
-        self.remember(Checked { digest, wasi_stubs, found: found.clone() });
+        self.remember(Checked { name: name.clone(), digest, wasi_stubs, found: found.clone() });
         found
     }
 
@@ -115,11 +121,11 @@ impl Components {
     }
 
     fn found(&self, name: &PolicyName, digest: Digest) -> Option<Result<Arc<Component>, String>> {
-        let key = (digest, self.wasi_stubs.contains(name));
+        let key = (name.clone(), digest, self.wasi_stubs.contains(name));
         if let Some(problem) = self.refused.get(&key) {
             return Some(Err(problem.clone()));
         }
-        self.loaded.get(&key).filter(|known| known.name() == name).map(|known| Ok(Arc::clone(known)))
+        self.loaded.get(&key).map(|known| Ok(Arc::clone(known)))
     }
 
     /// What the last build left to be checked.
@@ -129,7 +135,7 @@ impl Components {
 
     /// Takes in what was found out aside, for the next build.
     pub(super) fn remember(&mut self, checked: Checked) {
-        let key = (checked.digest, checked.wasi_stubs);
+        let key = (checked.name, checked.digest, checked.wasi_stubs);
         match checked.found {
             Ok(component) => drop(self.loaded.insert(key, component)),
             Err(problem) => drop(self.refused.insert(key, problem)),
@@ -146,17 +152,17 @@ mod tests {
     #[test]
     fn what_nobody_names_is_checked_aside_once() {
         let mut components = Components::new(Engine::new(EngineOptions::default()).unwrap());
-        let files = [("good", SHIPPED[0].1), ("bad", &b"no component"[..])];
+        let files = [("good", SHIPPED[0].1), ("bad", &b"no component"[..]), ("twin", SHIPPED[0].1)];
         for (name, bytes) in files {
             assert!(components.known(&PolicyName::from(name), bytes).is_none(), "nothing was compiled");
         }
         let unchecked = components.take_unchecked();
-        assert_eq!(unchecked.len(), 2);
+        assert_eq!(unchecked.len(), 3);
         for one in unchecked {
             components.remember(one.check());
         }
-        let [good, bad] = files.map(|(name, bytes)| components.known(&PolicyName::from(name), bytes));
-        assert!(good.is_some_and(|found| found.is_ok()));
+        let [good, bad, twin] = files.map(|(name, bytes)| components.known(&PolicyName::from(name), bytes));
+        assert!(good.is_some_and(|found| found.is_ok()) && twin.is_some_and(|found| found.is_ok()));
         assert!(bad.is_some_and(|found| found.is_err_and(|problem| problem.contains("policy `bad`"))));
         assert!(components.take_unchecked().is_empty());
     }

@@ -23,6 +23,7 @@ use super::changes::changes;
 use super::components::{Checked, Unchecked};
 use super::settling::Settling;
 use super::states::{keep_limits, keep_states};
+use crate::id::PolicyName;
 use crate::policy::Digest;
 
 /// Between two builds.
@@ -148,7 +149,7 @@ struct Worker<T> {
     named: Names,
     /// The thread that looks at components no group names, and those it was given.
     check: Sender<Unchecked>,
-    under_check: BTreeSet<Digest>,
+    under_check: BTreeSet<(PolicyName, Digest)>,
     checked: Receiver<Checked>,
     stopping: Arc<AtomicBool>,
     settling: Settling,
@@ -209,7 +210,7 @@ impl<T: Target> Worker<T> {
     fn apply(&mut self) {
         let current = self.target.current();
         for checked in self.checked.try_iter() {
-            self.under_check.remove(&checked.digest);
+            self.under_check.remove(&(checked.name.clone(), checked.digest));
             self.builder.components.remember(checked);
         }
         match self.builder.build(Some(&current)) {
@@ -232,7 +233,7 @@ impl<T: Target> Worker<T> {
             Err(problems) => self.target.kept(problems),
         }
         for unchecked in self.builder.components.take_unchecked() {
-            if self.under_check.insert(unchecked.digest) {
+            if self.under_check.insert((unchecked.name.clone(), unchecked.digest)) {
                 let _thread_ended = self.check.send(unchecked);
             }
         }
