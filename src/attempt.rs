@@ -25,7 +25,6 @@ use crate::money::{Bill, NanoUsd, Prices};
 pub struct AttemptProgress {
     begun: Moment,
     streamed: bool,
-    estimated: Demand,
     /// Input tokens where the provider tells none.
     assumed_input: u64,
     first_content: Option<Moment>,
@@ -124,12 +123,11 @@ pub struct AttemptOutcome {
 impl AttemptProgress {
     /// An attempt that begins, with what was reserved for it.
     #[must_use]
-    pub const fn begin(now: Moment, streamed: bool, estimated: Demand) -> Self {
+    pub const fn begin(now: Moment, streamed: bool, assumed_input: u64) -> Self {
         Self {
             begun: now,
             streamed,
-            estimated,
-            assumed_input: estimated.input_tokens,
+            assumed_input,
             first_content: None,
             sent: false,
             usage: None,
@@ -153,12 +151,6 @@ impl AttemptProgress {
     /// Its input is so many tokens where its provider tells none: what was reserved, until this is known better.
     pub const fn assume_input(&mut self, tokens: u64) {
         self.assumed_input = tokens;
-    }
-
-    /// What was reserved for it.
-    #[must_use]
-    pub const fn estimated(&self) -> Demand {
-        self.estimated
     }
 
     /// How long ago it began.
@@ -333,7 +325,7 @@ mod tests {
     use super::*;
     use crate::money::Price;
 
-    const RESERVED: Demand = Demand { input_tokens: 1000, output_tokens: 500, cost: NanoUsd(0) };
+    const INPUT: u64 = 1000;
     const PRICES: Prices = Prices::flat(Price(1_000_000_000), Price(4_000_000_000));
 
     fn usage(input_tokens: u64, output_tokens: u64) -> Usage {
@@ -386,7 +378,7 @@ mod tests {
             (None, 0, 0, Some(&unsent), (Billing::Unsent, nothing)),
         ];
         for (number, (reported, pieces, bytes, fault, expected)) in cases.into_iter().enumerate() {
-            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED);
+            let mut attempt = AttemptProgress::begin(at(0), true, INPUT);
             attempt.sent();
             for piece in 0..pieces {
                 attempt.saw(if piece == 0 { bytes } else { 0 });
@@ -413,7 +405,7 @@ mod tests {
             (Some(usage(900, 40)), Some(&broken), false),
             (Some(usage(u64::MAX, 1)), None, true),
         ] {
-            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED);
+            let mut attempt = AttemptProgress::begin(at(0), true, INPUT);
             attempt.sent();
             attempt.saw(40);
             if let Some(usage) = &reported {
@@ -429,7 +421,7 @@ mod tests {
                 assert_ne!(attempt.end(at(10), fault, Some(&PRICES)).usage.input_tokens, 220);
             }
         }
-        let unsent = AttemptProgress::begin(at(0), true, RESERVED);
+        let unsent = AttemptProgress::begin(at(0), true, INPUT);
         assert!(!unsent.assumes_input(Some(&broken)), "it was never sent");
     }
 
@@ -445,7 +437,7 @@ mod tests {
             (false, None, None, None),
             (true, Some(&broken), Some(&PRICES), Some(by_price)),
         ] {
-            let attempt = AttemptProgress::begin(at(0), true, RESERVED);
+            let attempt = AttemptProgress::begin(at(0), true, INPUT);
             let mut attempt = attempt.believing(believed);
             attempt.sent();
             attempt.reported(told.clone());
@@ -468,7 +460,7 @@ mod tests {
             (Usage { searches: 10_000, ..usage(1, 1) }, true),
             (Usage { searches: 10_001, ..usage(1, 1) }, false),
         ] {
-            let mut attempt = AttemptProgress::begin(at(0), false, RESERVED);
+            let mut attempt = AttemptProgress::begin(at(0), false, INPUT);
             attempt.sent();
             attempt.saw(40);
             attempt.reported(reported.clone());
@@ -482,14 +474,14 @@ mod tests {
     #[test]
     fn what_never_left_was_not_sent_whatever_the_fault() {
         let cancelled = AttemptFault::new(FaultKind::Cancelled, "the client went away");
-        let outcome = AttemptProgress::begin(at(0), false, RESERVED).end(at(5), Some(&cancelled), Some(&PRICES));
+        let outcome = AttemptProgress::begin(at(0), false, INPUT).end(at(5), Some(&cancelled), Some(&PRICES));
         assert_eq!((outcome.billing, outcome.cost), (Billing::Unsent, None));
         assert_eq!(outcome.demand(), Demand::default());
     }
 
     #[test]
     fn times_are_from_the_beginning_and_the_first_content_is_the_first() {
-        let mut attempt = AttemptProgress::begin(at(1000), true, RESERVED);
+        let mut attempt = AttemptProgress::begin(at(1000), true, INPUT);
         attempt.first_content(at(1200));
         attempt.first_content(at(1900));
         let outcome = attempt.end(at(3000), None, None);

@@ -3,6 +3,7 @@
 //! The map is replaced as a whole and read without a lock, so that a change acts on the next request. A key is looked up by its
 //! digest, which nobody can choose, and compared once more in constant time. Keys of the configuration stand above kept ones.
 
+mod kept;
 mod renewed;
 mod teams;
 
@@ -133,15 +134,14 @@ impl KeyBook {
     }
 
     /// The kept keys that are none of these.
-    #[must_use]
-    pub fn gone(&self, kept: &[VirtualKey]) -> Vec<KeyHash> {
+    fn gone(&self, kept: &[VirtualKey]) -> Vec<KeyHash> {
         let kept: BTreeSet<KeyHash> = kept.iter().map(|key| key.hash).collect();
         self.lock().kept.keys().filter(|hash| !kept.contains(hash)).copied().collect()
     }
 
     /// The keys that are kept are these, some of them in the place of others: what is under way for a first one of `renewed` counts as the
     /// second's. Says whether they are other than they were. Blocks, as [`KeyBook::apply`].
-    pub fn load(&self, now: Moment, kept: Vec<VirtualKey>, renewed: &[(KeyHash, KeyHash)]) -> bool {
+    fn load(&self, now: impl Fn() -> Moment, kept: Vec<VirtualKey>, renewed: &[(KeyHash, KeyHash)]) -> bool {
         let (change, mut sources) = (self.budgets.change(), self.lock());
         let kept: BTreeMap<_, _> = kept.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
         if sources.kept == kept {
@@ -150,6 +150,9 @@ impl KeyBook {
         for (old, new) in renewed {
             self.renewed.note(*old, *new);
         }
+        // Not before it was this one's turn: what ends while others are waited for counts in no budget that comes to be now, and is read. As
+        // for one that is renewed here, to the millisecond.
+        let now = now() + Duration::from_millis(1);
         sources.kept = kept;
         let known = sources.all().into_values();
         let known = known.map(|(key, configured)| (key.hash, self.known(&change, now, key, configured)));
@@ -333,7 +336,7 @@ mod tests {
         book.put(now, key(0, now));
         assert_eq!(waits.load(Ordering::Relaxed), 0);
         let before = Moment::of_date(2026, 11, 26);
-        book.load(now, (1..500).map(|number| key(number, before)).collect(), &[]);
+        book.load(|| now, (1..500).map(|number| key(number, before)).collect(), &[]);
         book.put(now, key(1000, before));
         assert_eq!(waits.load(Ordering::Relaxed), 2);
         book.teams.put(now, KeptTeam::new("t".to_owned(), before));
@@ -353,15 +356,15 @@ mod tests {
             key.allowance.rpm = Some(1);
             key
         };
-        assert!(!book.load(now, Vec::new(), &[]));
-        assert!(book.load(now, vec![key("sk-one"), key("sk-two")], &[]));
-        assert!(!book.load(now, vec![key("sk-one"), key("sk-two")], &[]));
+        assert!(!book.load(|| now, Vec::new(), &[]));
+        assert!(book.load(|| now, vec![key("sk-one"), key("sk-two")], &[]));
+        assert!(!book.load(|| now, vec![key("sk-one"), key("sk-two")], &[]));
         let [one, two, three] = ["sk-one", "sk-two", "sk-three"].map(KeyHash::of);
         let scope = limits.id(&Scope::Key(one.id()));
         assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], Some(1));
         let others = [VirtualKey { blocked: true, ..key("sk-two") }, key("sk-three")];
         assert_eq!(book.gone(&others), [one]);
-        assert!(book.load(now, others.into(), &[(one, three)]));
+        assert!(book.load(|| now, others.into(), &[(one, three)]));
         assert!(book.get(one).is_none() && book.get(three).is_some());
         assert!(book.get(two).is_some_and(|known| known.key.blocked));
         assert_eq!(book.renewed(&one.id()), Some(three.id()));

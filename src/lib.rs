@@ -4,6 +4,9 @@
 //! reserve → call → stream/parse → settle → record`. Modules stand here from the lowest layer to the highest;
 //! imports go up this list, never down.
 
+#[cfg(test)]
+mod captured_log;
+
 // L0: words
 pub mod chat;
 pub mod fault;

@@ -232,7 +232,7 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
 /// The keys that are kept, and what was spent before. Blocks.
 fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away: bool) -> Result<(), Vec<String>> {
     shared.budgets.read_from(spend_reader(ledger, &shared.budgets));
-    match kept_keys::load(ledger, &shared.keys, clock) {
+    match shared.keys.take_up(ledger.keys(), || clock.now()) {
         Err(why) if may_be_away => {
             tracing::error!(why, "the database is away: keys that it alone knows are refused until it answers");
             Ok(())

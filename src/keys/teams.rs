@@ -76,7 +76,7 @@ impl TeamBook {
     }
 
     /// The teams that are kept are these. Says whether they are other than they were. Blocks, as renewing them does.
-    pub fn load(&self, now: Moment, kept: Vec<KeptTeam>) -> bool {
+    pub(super) fn load(&self, now: impl Fn() -> Moment, kept: Vec<KeptTeam>) -> bool {
         let kept: BTreeMap<_, _> = kept.into_iter().map(|team| (team.team_id(), Arc::new(team))).collect();
         let before = {
             let mut sources = self.lock();
@@ -85,6 +85,7 @@ impl TeamBook {
             }
             std::mem::replace(&mut sources.kept, kept.clone())
         };
+        let now = now();
         self.renew(now);
         for gone in before.keys().filter(|id| !kept.contains_key(*id)) {
             self.remove(now, gone);

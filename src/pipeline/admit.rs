@@ -115,10 +115,7 @@ impl<'a> AdmissionControl<'a, '_> {
         let full = || queue_is_full(&context.group.config.name, capacity);
         let waited = if holds_shared {
             let _standing = queue.stand(capacity).ok_or_else(full)?;
-            // Nothing of it is at a provider: two that wait must not each wait for what the other holds.
-            if self.guard.lend_money() {
-                context.gateway.capacity.notify();
-            }
+            self.guard.lend_money();
             let waiting = Box::pin(self.wait_for_capacity(wait_deadline));
             tokio::time::timeout_at(clock.instant(wait_deadline), waiting).await
         } else {

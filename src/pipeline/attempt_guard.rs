@@ -66,10 +66,9 @@ impl AttemptGuard {
         index: usize,
         health: health::Attempt,
         (reservation, money): (Reservation, Hold),
-        (mut progress, estimate): (AttemptProgress, AttemptEstimate),
+        (progress, estimate): (AttemptProgress, AttemptEstimate),
         request: &Arc<ChatRequest>,
     ) -> Self {
-        progress.assume_input(estimate.assumed_input);
         let uncounted = estimate.counted_input.is_none().then(|| Arc::clone(request));
         let deployment = Arc::clone(&group.deployments[index]);
         let rollout = group.rollout.as_ref();

@@ -62,7 +62,7 @@ async fn attempts(
         if let Some(last) = &tries.last {
             // Of what was refused before it was sent nothing was tried yet.
             let asked = last.kind != FaultKind::Rejected || last.was_sent();
-            if asked && guard.is_spent(context.snapshot) || !tries.again(context, guard.seed, elsewhere).await {
+            if asked && guard.is_spent(context.snapshot) || !tries.again(context, guard, elsewhere).await {
                 break;
             }
         }
@@ -190,7 +190,7 @@ impl Tries {
     }
 
     /// Whether the request is tried again after the last fault; waits until it may be.
-    async fn again(&mut self, context: &RequestContext<'_>, seed: u64, elsewhere: bool) -> bool {
+    async fn again(&mut self, context: &RequestContext<'_>, guard: &mut RequestGuard, elsewhere: bool) -> bool {
         let Some(fault) = &self.last else { return true };
         let clock = context.gateway.clock;
         let allowed = self.rule.allowed(FaultClass::of(fault.kind, fault.status, fault.cause));
@@ -217,11 +217,12 @@ impl Tries {
         if self.order.iter().all(|index| self.barred.contains(index) || (elsewhere && open(index))) {
             return false;
         }
-        let pause = call::pause(context, fault, self.retries, seed);
+        let pause = call::pause(context, fault, self.retries, guard.seed);
         let Some(until) = pause.map(|pause: Duration| now + pause).filter(|until| *until < context.deadline) else {
             return false;
         };
         self.failed.clone_from(&self.barred);
+        guard.lend_money();
         clock.sleep_until(until).await;
         true
     }

@@ -272,7 +272,7 @@ impl RequestGuard {
     ) {
         self.tried.retries += u32::from(self.record.attempts.len() > self.before_group);
         let tells_cost = group.deployments[index].config.counting.tells_cost;
-        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand)
+        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.assumed_input)
             .asking(estimate.tier, estimate.surcharges)
             .believing(tells_cost);
         self.attempt = Some(AttemptGuard::begin(

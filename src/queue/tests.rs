@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::io::{self, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -7,6 +6,7 @@ use std::sync::Mutex;
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::captured_log::CapturedLog;
 use crate::health::Health;
 use crate::id::{DeploymentId, GroupName, RequestId};
 use crate::limits::{Certainty, Decision, Demand, Dimension, LimitSpec, ReserveRequest, Scope};
@@ -305,34 +305,16 @@ fn who_is_served_at_once_gives_up_its_place() {
     assert!(keeps(now + Duration::from_secs(59)) && !keeps(now + Duration::from_secs(60)));
 }
 
-/// What was logged, for the test to read.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn while_anybody_waits_a_line_every_ten_seconds_says_how_many_since_when_and_until_when() {
-    let (written, bench) = (Written::default(), Bench::new(false));
-    let to = written.clone();
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
+    let ((log, subscriber), bench) = (CapturedLog::begin(), Bench::new(false));
     let guard = tracing::subscriber::set_default(subscriber);
     all(&bench, &[("a", 0, LIMIT), ("a", 0, LIMIT), ("a", 0, LIMIT)]).await;
     // Nobody waits any more.
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     drop(guard);
-    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 12, "one starts at once, one after a minute and one after two: {text}");
+    let lines = log.lines();
+    assert_eq!(lines.len(), 12, "one starts at once, one after a minute and one after two: {lines:?}");
     for (number, line) in (1_u32..).zip(&lines) {
         let (waiting, starts) = if number <= 6 { (2_u64, 60.25) } else { (1, 120.5) };
         let now = f64::from(number) * 10.0;

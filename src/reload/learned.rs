@@ -112,22 +112,15 @@ pub(super) fn tell_untaken<C: Contract<Setup: PartialEq>>(
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::num::NonZeroUsize;
     use std::path::Path;
-    use std::sync::Mutex;
 
     use serde_json::Value;
 
+    use super::super::states::tests::assembled;
     use super::*;
-    use crate::clock::Clock;
-    use crate::http::HttpUpstream;
-    use crate::moment::Moment;
-    use crate::pipeline::{BlockingPool, Gateway};
-    use crate::policy::EngineOptions;
-    use crate::reload::{ConfigSource, PolicySource, Sources, keep_states};
-    use crate::start::{Assembled, Options, assemble};
-    use crate::telemetry::DroppedLines;
+    use crate::captured_log::CapturedLog;
+    use crate::pipeline::Gateway;
+    use crate::reload::{PolicySource, keep_states};
 
     const CONFIG: &str = "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n\
         witgate: {routers: {g: {policy: p}}}\n";
@@ -136,40 +129,10 @@ mod tests {
     /// It refuses what the other has saved.
     const LATENCY_BASED: &[u8] = include_bytes!("../../policies/latency-based.wasm");
 
-    /// What was logged, for the test to read.
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// A gateway whose policy is this component, and which keeps its state in this folder.
     fn started(folder: &Path, component: &[u8]) -> Arc<Gateway> {
-        let sources = Sources {
-            config: ConfigSource::Text(CONFIG.into()),
-            policies: PolicySource::Memory(Arc::new([("p".into(), component.to_vec())].into())),
-            state: Some(folder.join("state")),
-            ..Sources::default()
-        };
-        let options = Options {
-            sources,
-            engine: EngineOptions::default(),
-            environment: Arc::new(|_| None),
-            clock: Clock::starting_at(Moment::from_millis(1_000_000)),
-            seed: 1,
-            dropped_lines: DroppedLines::default(),
-        };
-        let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
-        let Assembled { gateway, .. } = assemble(options, Arc::new(HttpUpstream::new()), pool).unwrap();
-        gateway
+        let policies = Arc::new([("p".into(), component.to_vec())].into());
+        assembled(CONFIG, PolicySource::Memory(policies), folder)
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,19 +142,15 @@ mod tests {
         keep_states(&first.live.read(), true);
         drop(first);
         for _ in 0..2 {
-            let written = Written::default();
-            let to = written.clone();
-            let subscriber =
-                tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
+            let (log, subscriber) = CapturedLog::begin();
             let guard = tracing::subscriber::set_default(subscriber);
             let second = started(place.path(), LATENCY_BASED);
             drop(guard);
-            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let all = log.lines();
             let said =
                 |line: &Value| line["message"].as_str().is_some_and(|said| said.starts_with("saved state not taken"));
-            let lines: Vec<Value> = lines.filter(said).collect();
-            assert_eq!(lines.len(), 1, "{text}");
+            let lines: Vec<&Value> = all.iter().filter(|line| said(line)).collect();
+            assert_eq!(lines.len(), 1, "{all:?}");
             let rest = "it is kept for the versions that take it; the policy begins empty";
             assert_eq!(lines[0]["message"], format!("saved state not taken: {rest}"));
             assert_eq!((&lines[0]["group"], &lines[0]["schema"]), (&"g".into(), &"count".into()));

@@ -184,7 +184,7 @@ pub(super) fn restore_limits(states: &States, limits: &Limits, learned: &Learned
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::num::NonZeroUsize;
     use std::path::Path;
     use std::sync::Arc;
@@ -205,11 +205,15 @@ mod tests {
         - {model_name: g, litellm_params: {model: openai/a, api_key: sk-one}, model_info: {id: a}}\n\
         - {model_name: g, litellm_params: {model: openai/b, api_key: sk-two}, model_info: {id: b}}\n";
 
-    /// A gateway that keeps its state in this folder.
     fn started(folder: &Path) -> Arc<Gateway> {
+        assembled(CONFIG, PolicySource::Memory(Arc::default()), folder)
+    }
+
+    /// A gateway that keeps its state in this folder.
+    pub(in crate::reload) fn assembled(config: &str, policies: PolicySource, folder: &Path) -> Arc<Gateway> {
         let sources = Sources {
-            config: ConfigSource::Text(CONFIG.into()),
-            policies: PolicySource::Memory(Arc::default()),
+            config: ConfigSource::Text(config.into()),
+            policies,
             state: Some(folder.join("state")),
             ..Sources::default()
         };

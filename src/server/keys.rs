@@ -19,8 +19,9 @@ use serde_json::{Map, Value, json};
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
-use crate::keys::KnownKey;
+use crate::keys::{KeyBook, KnownKey};
 use crate::moment::Moment;
+use crate::pipeline::Gateway;
 use crate::snapshot::Caller;
 use crate::store::Ledger;
 use crate::virtual_key::{KeyHash, PREFIX, VirtualKey};
@@ -365,7 +366,11 @@ pub(super) async fn answered(
         let acting = Arc::clone(app);
         let job = move || {
             let keys = Arc::clone(&acting.gateway.live.read().callers.keys);
-            keys.change(|| act(&acting, &body)).unwrap_or_else(|| Err(not_now()))
+            let acting = || {
+                take_up(&acting.gateway, &keys)?;
+                act(&acting, &body)
+            };
+            keys.change(acting).unwrap_or_else(|| Err(not_now()))
         };
         let failed =
             || Refusal::new(RefusalKind::Internal, "the change of keys failed; ask for the key to see what it is");
@@ -373,6 +378,14 @@ pub(super) async fn answered(
     };
     let acted = acted.await;
     answer(app, &head.uri, &head.headers, acted)
+}
+
+/// What another gateway has changed is changed here, too, before anything is written over it.
+fn take_up(gateway: &Gateway, keys: &KeyBook) -> Result<(), Refusal> {
+    let shared = gateway.ledger.as_ref().map(|ledger| ledger.keys()).filter(|store| store.are_shared());
+    let Some(store) = shared else { return Ok(()) };
+    let taken_up = keys.take_up(store, || gateway.clock.now());
+    taken_up.map(drop).map_err(|why| Refusal::new(RefusalKind::Internal, format!("{why}; nothing was changed")))
 }
 
 /// Somebody else has been changing keys for too long: the ledger does not answer.

@@ -1,32 +1,14 @@
-//! The keys and teams that are kept: taken up at a start, and followed where other gateways may change them. A key that one gateway blocks is
-//! refused at all of them within [`LOOK_AGAIN`] and the time it takes to read them.
+//! The keys and teams that are kept, followed where other gateways may change them. A key that one gateway blocks is refused at all of them
+//! within [`LOOK_AGAIN`] and the time it takes to read them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::keys::KeyBook;
 use crate::pipeline::Gateway;
-use crate::store::{KeysVersion, Ledger};
-use crate::virtual_key::KeyHash;
+use crate::store::KeysVersion;
 
 /// How often is looked whether another gateway has changed them.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Puts in force what is kept, and says whether that is other than what was. Blocks.
-///
-/// # Errors
-/// It cannot be read, in words.
-pub(super) fn load(ledger: &Ledger, book: &KeyBook, clock: Clock) -> Result<bool, String> {
-    let (keys, teams) = (ledger.keys().load()?, ledger.keys().load_teams()?);
-    let mut renewed = Vec::new();
-    for gone in book.gone(&keys) {
-        let now = ledger.keys().renewed_to(gone)?.and_then(|now| KeyHash::parse(&now));
-        renewed.extend(now.map(|now| (gone, now)));
-    }
-    let teams = book.teams.load(clock.now(), teams);
-    Ok(book.load(clock.now(), keys, &renewed) | teams)
-}
 
 /// Looks for changes on a thread of its own, as long as there is a gateway and where there is a server that others may use, too.
 pub(super) fn follow(gateway: &Arc<Gateway>) {
@@ -56,7 +38,7 @@ fn look(gateway: &Gateway, seen: Option<KeysVersion>) -> Option<KeysVersion> {
     }
     let book = Arc::clone(&gateway.live.read().callers.keys);
     // Nobody changes a key meanwhile.
-    match book.change(|| load(ledger, &book, gateway.clock)) {
+    match book.change(|| book.take_up(ledger.keys(), || gateway.clock.now())) {
         Some(Ok(changed)) => {
             if changed {
                 tracing::info!("the database has other keys or teams than before, which act from now on");

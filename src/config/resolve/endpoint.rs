@@ -57,17 +57,30 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// A model of `row` at `origin`, without a credential.
     pub(super) fn of(row: &'static Provider, model: String, origin: Origin) -> Self {
+        let quirks = match &origin {
+            Origin::Http(address) => row.quirks_at_address(address, &model),
+            Origin::Simulated(_) => row.quirks_of(&model),
+        };
+        let new = Self::new((&row.name, row.models_of()), row.format, quirks, model, origin);
+        Self { counting: row.counting, row: row.place(), ..new }
+    }
+
+    /// One that has what all have.
+    fn new(
+        (provider, models_of): (&str, &'static str),
+        format: &'static dyn ProviderFormat,
+        quirks: &'static Quirks,
+        model: String,
+        origin: Origin,
+    ) -> Self {
         Self {
-            provider: ProviderName::from(row.name.as_str()),
-            models_of: row.models_of(),
-            format: row.format,
-            quirks: match &origin {
-                Origin::Http(address) => row.quirks_at_address(address, &model),
-                Origin::Simulated(_) => row.quirks_of(&model),
-            },
-            counting: row.counting,
+            provider: ProviderName::from(provider),
+            models_of,
+            format,
+            quirks,
+            counting: Counting::default(),
             policy: None,
-            row: row.place(),
+            row: 0,
             written: model.clone(),
             model,
             known_as: None,
@@ -88,25 +101,7 @@ impl Endpoint {
 
     /// One that answers in this process as `simulated` does, and needs neither key nor address.
     fn in_process(provider: &str, models_of: &'static str, model: String, simulated: SimulatedModel) -> Self {
-        Self {
-            provider: ProviderName::from(provider),
-            models_of,
-            format: &OpenAi,
-            quirks: &NO_QUIRKS,
-            counting: Counting::default(),
-            policy: None,
-            row: 0,
-            written: model.clone(),
-            model,
-            known_as: None,
-            origin: Origin::Simulated(Arc::new(simulated)),
-            regional: false,
-            credential: None,
-            credential_name: String::new(),
-            identity: None,
-            api_version: None,
-            headers: HeaderMap::new(),
-        }
+        Self::new((provider, models_of), &OpenAi, &NO_QUIRKS, model, Origin::Simulated(Arc::new(simulated)))
     }
 }
 

@@ -43,13 +43,14 @@ impl RequestGuard {
         }
     }
 
-    /// Gives back what is held for the attempts to come of a request that waits while none is under way; what those before cost stays.
-    /// Says whether anything was.
-    pub(in crate::pipeline) fn lend_money(&mut self) -> bool {
+    /// Gives back what is held for the attempts to come of a request that waits while none is under way, and tells those who wait for it; what
+    /// the attempts before cost stays. Two that wait must not each wait for what the other holds.
+    pub(in crate::pipeline) fn lend_money(&mut self) {
         let spent = self.used.cost;
-        let Some(held) = self.money.as_mut().filter(|held| held.amount() > spent) else { return false };
-        self.gateway.budgets.lower(held, spent);
-        true
+        if let Some(held) = self.money.as_mut().filter(|held| held.amount() > spent) {
+            self.gateway.budgets.lower(held, spent);
+            self.gateway.capacity.notify();
+        }
     }
 
     /// Of these it held, where budgets were added since it began.

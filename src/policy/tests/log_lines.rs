@@ -1,37 +1,19 @@
 //! What stands in the log of a policy's calls: whom it worked for, and for which request.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::*;
+use crate::captured_log::CapturedLog;
 use crate::format::{ClientApi, ClientRequest, NO_QUIRKS, OpenAi, ProviderFormat, Target, provider_format};
 use crate::id::{GroupName, RequestId};
 
-/// What was written, for the test to read.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The lines that `work` logs on this thread.
 fn logged(work: impl FnOnce()) -> Vec<Value> {
-    let written = Written::default();
-    let to = written.clone();
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
+    let (log, subscriber) = CapturedLog::begin();
     tracing::subscriber::with_default(subscriber, work);
-    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    log.lines()
 }
 
 /// A router of the group `g`, and a request for it.
