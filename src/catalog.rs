@@ -219,16 +219,6 @@ impl PolicyPlaces {
     }
 }
 
-impl Group {
-    /// The names of all its policies.
-    pub fn policies(&self) -> impl Iterator<Item = &PolicyName> {
-        let builder = self.builder.as_ref().map(|builder| &builder.policy);
-        let parser = self.parser.as_ref().map(|parser| &parser.policy);
-        let providers = self.deployments.iter().filter_map(|deployment| Some(&deployment.policy.as_ref()?.policy));
-        std::iter::once(&self.router.policy).chain(builder).chain(parser).chain(providers)
-    }
-}
-
 /// What a deployment has of its own about failures; `None` is what all have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FailureRules {

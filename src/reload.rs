@@ -8,6 +8,7 @@ mod accounts;
 mod breakers;
 mod build;
 mod changes;
+mod compiling;
 mod components;
 mod embeddings;
 mod folder;

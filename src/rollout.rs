@@ -30,7 +30,7 @@ use crate::seed;
 pub use control::{Action, Control, Order};
 pub use figures::{Compared, Comparison, Counts, Figures, Share, Verdict};
 pub use folder::StateFolder;
-pub use history::{Begun, Change, Generation, Generations, History, Waiting};
+pub use history::{Begun, Change, Compiling, Generation, Generations, History, Waiting};
 pub use standing::{Asked, Standing};
 pub use states::{Beside, States};
 

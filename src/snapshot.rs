@@ -335,7 +335,7 @@ impl Live {
         self.snapshot.load_full()
     }
 
-    /// The warnings of the last build; empty where all is in force as it stands on disk.
+    /// The warnings of the last build; empty where all is in force as it stands on disk, or will be once it is compiled.
     #[must_use]
     pub fn problems(&self) -> Arc<Vec<String>> {
         self.problems.load_full()

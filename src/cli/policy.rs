@@ -41,7 +41,8 @@ pub(super) fn list(arguments: &AskArgs) -> ExitCode {
         // A gateway that tells no history has nothing to add.
         let url = format!("{url}/history");
         let history = runtime.block_on(crate::http::get_json(&url, arguments.key.as_deref()));
-        waiting::lines(&answer, &history.unwrap_or_default()).iter().for_each(say);
+        let versions = waiting::lines(&answer, &history.unwrap_or_default());
+        waiting::compiling(&answer).iter().chain(&versions).for_each(say);
     }
     ExitCode::SUCCESS
 }

@@ -19,6 +19,7 @@ use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
 use crate::policy::{ComponentFormat, Engine};
 use crate::provider::simulated::Simulated;
+use crate::rollout::Compiling;
 use crate::seed;
 use crate::signal::Attribute;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Payers, Snapshot, SpokenFormat, Wildcards};
@@ -73,6 +74,8 @@ pub struct Builder {
     accounts: Accounts,
     models: embeddings::Loaded,
     pub(super) rollouts: Rollouts,
+    /// Whether the last build lacked a component that is being compiled.
+    is_put_off: bool,
 }
 
 /// A snapshot that is ready but not in force.
@@ -124,6 +127,7 @@ impl Builder {
             policies,
             accounts: Accounts::default(),
             models: embeddings::Loaded::default(),
+            is_put_off: false,
         }
     }
 
@@ -205,16 +209,24 @@ impl Builder {
         self.policies.as_deref()
     }
 
-    /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes.
+    /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes; where a [`super::Reloader`] has components
+    /// compiled aside, for a moment only.
     ///
     /// # Errors
     /// Every reason why it cannot be put in force.
     pub fn build(&mut self, previous: Option<&Snapshot>) -> Result<Draft, Vec<String>> {
         let mut rollouts = self.rollouts.begin();
-        match self.draft(previous, &mut rollouts) {
+        self.is_put_off = false;
+        self.components.take_in();
+        let built = self.draft(previous, &mut rollouts);
+        self.rollouts.control().set_compiling(self.components.coming().cloned().collect());
+        match built {
             Ok(draft) => Ok(Draft { rollouts, ..draft }),
             Err(mut problems) => {
                 problems.append(&mut rollouts.problems);
+                if self.is_put_off {
+                    problems.extend(self.components.coming().filter(|one| !one.goes_on).map(lacks));
+                }
                 rollouts.refuse(&problems);
                 Err(problems)
             }
@@ -237,6 +249,7 @@ impl Builder {
         };
         let models = self.models.of(&settings)?;
         let found = found::load(&mut self.components, &settings, &contents, (previous, &self.rollouts), &mut problems);
+        self.is_put_off = found.is_lacking;
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
             let authorizations = group.deployments.iter().map(|deployment| self.authorization(deployment)).collect();
@@ -356,7 +369,12 @@ impl Builder {
     /// Looks at what the last build found in the folder and nobody names, and tells what is wrong with it. Blocks for as long as
     /// compiling takes.
     pub fn check_unnamed(&mut self) -> Vec<String> {
-        self.components.take_unchecked().into_iter().filter_map(|one| one.check().problem()).collect()
+        self.components.check_unnamed()
+    }
+
+    /// Whether the last build failed for want of a component that is being compiled: it is worth another one when that is done.
+    pub(super) const fn is_put_off(&self) -> bool {
+        self.is_put_off
     }
 
     /// Remembers the limits of what `specs` no longer names, for as long as a request may last.
@@ -386,6 +404,11 @@ impl Draft {
         let kept = self.groups.iter().all(|prepared| prepared.policies.are_kept());
         !kept || self.rollouts.changes() || self.fingerprint != current.fingerprint
     }
+}
+
+/// What is told of a component that a build lacks.
+fn lacks(coming: &Compiling) -> String {
+    format!("policy `{}` ({}): it is still being compiled", coming.policy, coming.digest.short())
 }
 
 /// The headers that the policies of these groups read.

@@ -1,6 +1,6 @@
 //! What there is under the names of policies: the folder's files, those built in, and what decides on though its file is gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::components::Components;
@@ -8,10 +8,10 @@ use super::folder::Contents;
 use super::rollouts::{Offered, Place, Rollouts};
 use super::setting_up::placed;
 use crate::builtin_policies::SHIPPED;
-use crate::catalog::PolicyPlaces;
+use crate::catalog::{Group, PolicyPlaces};
 use crate::config::{Settings, closest, nearest_first};
 use crate::id::PolicyName;
-use crate::policy::{Component, Digest, Role, inspect};
+use crate::policy::{Component, Digest, PolicyProblem, Role, inspect};
 use crate::snapshot::Snapshot;
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
@@ -22,15 +22,51 @@ const FALLBACK: &str = "simple-shuffle";
 /// What there is by name.
 #[derive(Default)]
 pub(super) struct Found {
-    /// `None` under a name whose file cannot be used, which is told already.
+    /// `None` under a name whose file cannot be used, which is told already, or is being compiled.
     offered: BTreeMap<PolicyName, Option<Offered>>,
     /// What is built in under names whose files are gone: for those who are not decided by such a file.
     built_in: BTreeMap<PolicyName, Offered>,
     /// All policies there are with their roles, where a name is asked for that none has.
     known: Vec<(PolicyName, Vec<Role>)>,
+    /// Whether what somebody names is being compiled, and nothing of its name decides until then.
+    pub(super) is_lacking: bool,
 }
 
-/// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
+/// The policies that groups name, each with the roles it is named in and who names it first in each.
+struct Named<'s>(BTreeMap<&'s str, Askers<'s>>);
+
+/// By role, a group and where it says so.
+type Askers<'s> = BTreeMap<Role, (&'s Group, &'s PolicyPlaces)>;
+
+impl<'s> Named<'s> {
+    fn by(settings: &'s Settings) -> Self {
+        let mut named: BTreeMap<&str, Askers<'s>> = BTreeMap::new();
+        for group in settings.catalog.groups.values() {
+            for (name, role, at) in policies(group) {
+                named.entry(name.as_str()).or_default().entry(role).or_insert((&**group, at));
+            }
+        }
+        Self(named)
+    }
+
+    /// Who names it. Whoever asks for "default" may get the fallback.
+    fn askers(&self, name: &str) -> Option<&Askers<'s>> {
+        self.0.get(name).or_else(|| if name == FALLBACK { self.0.get(DEFAULT) } else { None })
+    }
+}
+
+/// Every policy that a group names, with its role and its place.
+fn policies(group: &Group) -> impl Iterator<Item = (&PolicyName, Role, &PolicyPlaces)> {
+    let router = (&group.router.policy, Role::Router, &*group.router.at);
+    let builder = group.builder.as_ref().map(|choice| (&choice.policy, Role::PromptBuilder, &*choice.at));
+    let parser = group.parser.as_ref().map(|choice| (&choice.policy, Role::ResponseParser, &*choice.at));
+    let providers = group.deployments.iter().filter_map(|deployment| deployment.policy.as_ref());
+    let providers = providers.map(|choice| (&choice.policy, Role::Provider, &*choice.at));
+    std::iter::once(router).chain(builder).chain(parser).chain(providers)
+}
+
+/// Loads every policy some group names. One that is new in the folder is compiled aside, where there are threads for that, and the version
+/// in force decides until then. What else the folder holds is left to be checked aside, so that a bad one is
 /// reported when it arrives and not when it is needed. A bad file, or one that is gone, leaves each group the versions it has.
 pub(super) fn load(
     components: &mut Components,
@@ -41,31 +77,10 @@ pub(super) fn load(
 ) -> Found {
     let mut found = Found::default();
     components.begin(&settings.policies.allow_wasi_stubs);
-    let named: BTreeSet<&str> =
-        settings.catalog.groups.values().flat_map(|group| group.policies()).map(PolicyName::as_str).collect();
-    let wanted = |name: &str| named.contains(name) || (name == FALLBACK && named.contains(DEFAULT));
-    for (name, bytes) in contents {
-        let loaded = match bytes {
-            Ok(bytes) if wanted(name.as_str()) => components.load(name, bytes),
-            Ok(bytes) => match components.known(name, bytes) {
-                Some(known) => known,
-                None => continue,
-            },
-            Err(problem) => Err(problem.clone()),
-        };
-        match loaded {
-            Ok(component) => {
-                found.offered.insert(name.clone(), Some(Offered::File(component)));
-            }
-            Err(problem) => {
-                problems.push(problem);
-                let before = in_force(previous, name).next().cloned();
-                found.offered.insert(name.clone(), before.map(Offered::Broken));
-            }
-        }
-    }
+    let named = Named::by(settings);
+    found.take_files(components, contents, (&named, previous), problems);
     for (name, bytes) in SHIPPED {
-        if wanted(name) && !contents.contains_key(name) {
+        if named.askers(name).is_some() && !contents.contains_key(name) {
             let name = PolicyName::from(name);
             match components.load(&name, bytes) {
                 Ok(component) => {
@@ -80,10 +95,10 @@ pub(super) fn load(
         }
     }
     let is_there = |name: &str| name == DEFAULT || contents.contains_key(name) || built_in(name);
-    if !named.iter().all(|name| is_there(name)) {
+    if !named.0.keys().all(|name| is_there(name)) {
         found.known = known(contents);
     }
-    for name in named {
+    for name in named.0.into_keys() {
         if found.offered.contains_key(name) {
             continue;
         }
@@ -116,7 +131,84 @@ fn known(contents: &Contents) -> Vec<(PolicyName, Vec<Role>)> {
     own.chain(others).filter_map(roles).collect()
 }
 
+/// Looks at a file: its digest, where it is loaded or put down to be compiled.
+///
+/// # Errors
+/// It has none of the roles that it is named in.
+fn looked_at(
+    components: &mut Components,
+    name: &PolicyName,
+    bytes: &[u8],
+    askers: Option<&Askers<'_>>,
+) -> Result<Digest, String> {
+    let digest = Digest::of(bytes);
+    if let Some(askers) = askers {
+        has_role(components, (name, digest), bytes, askers)?;
+    }
+    if components.found(name, digest).is_none() {
+        components.put_down(name, digest, bytes, askers.is_some());
+    }
+    Ok(digest)
+}
+
+/// Whether a component has a role that it is named in. It says so itself, and nobody waits half a minute to learn that it is another.
+fn has_role(
+    components: &mut Components,
+    (name, digest): (&PolicyName, Digest),
+    bytes: &[u8],
+    askers: &Askers<'_>,
+) -> Result<(), String> {
+    // What is wrong with one that can have no role at all is told when it is loaded.
+    let Some(inspection) = components.inspection(name, digest, bytes) else { return Ok(()) };
+    let (has_one, first) = (inspection.roles.iter().any(|role| askers.contains_key(role)), askers.first_key_value());
+    let Some((role, (group, at))) = first.filter(|_| !has_one) else { return Ok(()) };
+    let problem = PolicyProblem::WrongRole { found: inspection.role_names(), wanted: role.as_str() };
+    let who = format!("group `{}`, policy `{name}` ({})", group.name, digest.short());
+    Err(placed(at.entry.as_deref(), &format!("{who}: {problem}")))
+}
+
 impl Found {
+    /// What the folder holds.
+    fn take_files(
+        &mut self,
+        components: &mut Components,
+        contents: &Contents,
+        (named, previous): (&Named<'_>, Option<&Snapshot>),
+        problems: &mut Vec<String>,
+    ) {
+        let mut files = Vec::new();
+        for (name, bytes) in contents {
+            let askers = named.askers(name.as_str());
+            let looked_at = match bytes {
+                Ok(bytes) => looked_at(components, name, bytes, askers),
+                Err(problem) => Err(problem.clone()),
+            };
+            files.push((name, askers, looked_at));
+        }
+        components.compile();
+        let mut lacking = Vec::new();
+        for (name, askers, file) in files {
+            let offered = match file.map(|digest| (digest, components.found(name, digest))) {
+                Ok((_, Some(Ok(component)))) => Some(Offered::File(component)),
+                Ok((_, None)) if askers.is_none() => continue,
+                Ok((digest, None)) => {
+                    let before = before(previous, name, askers);
+                    // Who asks for "default" has the fallback meanwhile.
+                    let goes_on = before.is_some() || name.as_str() == DEFAULT;
+                    lacking.push((name.clone(), digest, goes_on));
+                    self.is_lacking |= !goes_on;
+                    before.map(Offered::Before)
+                }
+                Ok((_, Some(Err(problem)))) | Err(problem) => {
+                    problems.push(problem);
+                    before(previous, name, askers).map(Offered::Before)
+                }
+            };
+            self.offered.insert(name.clone(), offered);
+        }
+        components.await_all(lacking);
+    }
+
     /// What is built in under a name that no file has. Where one had it and decides still (`before`), that one is gone.
     fn without_file(
         &mut self,
@@ -192,6 +284,15 @@ fn hint(asked: &str, role: Role, known: &[(PolicyName, Vec<Role>)]) -> String {
     };
     let others = if names.is_empty() { String::new() } else { format!(", or use one of {}", names.join(", ")) };
     format!("{}{put}{others}", meant.unwrap_or_default())
+}
+
+/// The version of this name that decides somewhere now, and has a role in which it is named.
+fn before(previous: Option<&Snapshot>, name: &PolicyName, askers: Option<&Askers<'_>>) -> Option<Arc<Component>> {
+    let fits = |component: &&Arc<Component>| {
+        let roles = &component.inspection().roles;
+        askers.is_none_or(|askers| roles.iter().any(|role| askers.contains_key(role)))
+    };
+    in_force(previous, name).find(fits).cloned()
 }
 
 /// The components that decide now under this name, in whichever groups. One that is only tried is none.

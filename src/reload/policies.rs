@@ -41,8 +41,10 @@ impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
         (before, renamed): (Option<&Arc<PolicyRuntime<C>>>, bool),
         offers: impl FnOnce(bool) -> Offers,
     ) -> Result<Self, PolicyProblem> {
+        // The same bytes under another name are another policy.
+        let is_same = |kept: &Component| kept.digest() == component.digest() && kept.name() == component.name();
         match before {
-            Some(policy) if policy.component().digest() == component.digest() && *policy.setup() == setup => {
+            Some(policy) if is_same(policy.component()) && *policy.setup() == setup => {
                 Ok(Self::Keep(Arc::clone(policy)))
             }
             Some(policy) => {

@@ -41,8 +41,9 @@ pub(super) struct Rollouts {
 pub(super) enum Offered {
     /// The folder's, or the one built in.
     File(Arc<Component>),
-    /// The folder's cannot be used: each group keeps its versions. Where it has none, it gets this one, which decides elsewhere.
-    Broken(Arc<Component>),
+    /// The folder's cannot be used, or is being compiled: each group keeps its versions. Where it has none, it gets this one, which decides
+    /// elsewhere.
+    Before(Arc<Component>),
     /// The folder has none any more: each group that has it keeps its versions, and no other gets any of them.
     Gone(Arc<Component>),
 }
@@ -51,7 +52,7 @@ impl Offered {
     /// A component of this name.
     pub(super) const fn component(&self) -> &Arc<Component> {
         match self {
-            Self::File(component) | Self::Broken(component) | Self::Gone(component) => component,
+            Self::File(component) | Self::Before(component) | Self::Gone(component) => component,
         }
     }
 }
@@ -294,7 +295,7 @@ impl Steps<'_> {
         let left = begun.is_none().then_some(standing.live);
         let before = standing.file;
         let known_file = *standing.file.get_or_insert(file.digest());
-        // One that cannot be used, or is gone, changes nothing: the file of before counts.
+        // One that cannot be used yet, or at all, or is gone, changes nothing: the file of before counts.
         let in_file = if matches!(offered, Offered::File(_)) { file.digest() } else { known_file };
         // What comes of a file that was there before is the doing of a `roll_out` that is another one.
         let by = if before == Some(in_file) { "configuration" } else { "file" };

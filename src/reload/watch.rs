@@ -1,7 +1,7 @@
 //! Watching the sources: the first change applies at once, those that follow within 200 ms.
 //!
-//! One thread of its own, because building blocks: it reads files and compiles. It also asks policies, every
-//! five seconds, what they have learned, and keeps it.
+//! One thread of its own, because building blocks: it reads files and sets policies up. Others compile, and wake it when that is done. It also
+//! asks policies, every five seconds, what they have learned, and keeps it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -20,11 +20,8 @@ use crate::snapshot::Snapshot;
 
 use super::Builder;
 use super::changes::changes;
-use super::components::{Checked, Unchecked};
 use super::settling::Settling;
 use super::states::{keep_limits, keep_states};
-use crate::id::PolicyName;
-use crate::policy::Digest;
 
 /// Between two builds.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -68,7 +65,7 @@ impl Reloader {
     ///
     /// # Errors
     /// Where no thread or no watcher can be had.
-    pub fn start(builder: Builder, target: impl Target, clock: Clock) -> Result<Self, String> {
+    pub fn start(mut builder: Builder, target: impl Target, clock: Clock) -> Result<Self, String> {
         let (wake, woken) = mpsc::channel();
         let events = wake.clone();
         let named = Names::default();
@@ -87,31 +84,10 @@ impl Reloader {
         builder.rollouts.control().wakes(wake.clone());
         let stopping = Arc::new(AtomicBool::new(false));
         let (folders, stops) = (BTreeSet::new(), Arc::clone(&stopping));
-        let (check, to_check) = mpsc::channel::<Unchecked>();
-        let (report, checked) = mpsc::channel();
-        let found = wake.clone();
-        let look = move || {
-            for unchecked in to_check {
-                if report.send(unchecked.check()).is_err() || found.send(()).is_err() {
-                    return;
-                }
-            }
-        };
         let no_thread = |fault: std::io::Error| format!("no thread to reload on: {fault}");
-        std::thread::Builder::new().name("policy-check".to_owned()).spawn(look).map_err(no_thread)?;
-        let worker = Worker {
-            builder,
-            target,
-            clock,
-            watcher,
-            folders,
-            named,
-            check,
-            under_check: BTreeSet::new(),
-            checked,
-            stopping: stops,
-            settling: Settling::default(),
-        };
+        builder.components.compile_aside(&wake).map_err(no_thread)?;
+        let worker =
+            Worker { builder, target, clock, watcher, folders, named, stopping: stops, settling: Settling::default() };
         let (alive, ended) = mpsc::channel();
         let run = move || {
             let _ended = alive;
@@ -147,10 +123,6 @@ struct Worker<T> {
     /// The folders that are watched.
     folders: BTreeSet<PathBuf>,
     named: Names,
-    /// The thread that looks at components no group names, and those it was given.
-    check: Sender<Unchecked>,
-    under_check: BTreeSet<(PolicyName, Digest)>,
-    checked: Receiver<Checked>,
     stopping: Arc<AtomicBool>,
     settling: Settling,
 }
@@ -209,10 +181,6 @@ impl<T: Target> Worker<T> {
 
     fn apply(&mut self) {
         let current = self.target.current();
-        for checked in self.checked.try_iter() {
-            self.under_check.remove(&(checked.name.clone(), checked.digest));
-            self.builder.components.remember(checked);
-        }
         match self.builder.build(Some(&current)) {
             Ok(draft) if draft.changes(&current) => {
                 let problems = draft.problems().to_vec();
@@ -230,12 +198,9 @@ impl<T: Target> Worker<T> {
                 drop(change);
             }
             Ok(draft) => self.target.unchanged(draft.problems().to_vec()),
+            // What is lacking is told where it is compiled, and there is another build when that is done.
+            Err(_) if self.builder.is_put_off() => {}
             Err(problems) => self.target.kept(problems),
-        }
-        for unchecked in self.builder.components.take_unchecked() {
-            if self.under_check.insert((unchecked.name.clone(), unchecked.digest)) {
-                let _thread_ended = self.check.send(unchecked);
-            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::history::{Generations, History};
+use super::history::{Compiling, Generations, History};
 use super::states::States;
 use crate::id::GroupName;
 use crate::policy::{Digest, Role};
@@ -73,6 +73,8 @@ pub struct Control {
     /// What has been done, and is told when it is in force.
     done: Mutex<Vec<Done>>,
     waker: Mutex<Option<Sender<()>>>,
+    /// What groups name and is not compiled yet.
+    compiling: Mutex<Vec<Compiling>>,
     /// What has happened to versions.
     pub history: History,
     /// What the last generations changed.
@@ -124,6 +126,17 @@ impl Control {
         for Done { reply, words } in std::mem::take(&mut *lock(&self.done)) {
             let _nobody_waits = reply.send(Ok(words));
         }
+    }
+
+    /// From now on these are being compiled.
+    pub fn set_compiling(&self, components: Vec<Compiling>) {
+        *lock(&self.compiling) = components;
+    }
+
+    /// The components that groups name and that are being compiled.
+    #[must_use]
+    pub fn compiling(&self) -> Vec<Compiling> {
+        lock(&self.compiling).clone()
     }
 
     /// Takes the orders that wait.

@@ -54,6 +54,17 @@ pub struct Waiting {
     pub digest: Digest,
 }
 
+/// A component that some group names and that is being compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compiling {
+    /// The policy's name.
+    pub policy: String,
+    /// The version.
+    pub digest: Digest,
+    /// Whether what is in force decides until then. Else the configuration that names it waits.
+    pub goes_on: bool,
+}
+
 impl Change {
     /// The version that was left by it.
     fn left(&self) -> Option<Waiting> {

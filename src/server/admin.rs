@@ -49,6 +49,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
         "generation": snapshot.generation,
         "policies": list,
         "rollouts": super::rollout::figures(&snapshot),
+        "compiling": snapshot.rollouts.compiling(),
         "problems": *problems,
     });
     probe::json_response(StatusCode::OK, &answer)

@@ -13,6 +13,7 @@ mod batches;
 mod chat;
 mod client_faults;
 mod commands;
+mod compiling;
 mod connections;
 mod docs;
 mod embeddings;

@@ -1,5 +1,5 @@
-//! Versions that the folder holds and nobody tries, because they were rolled back or another was put in their place: `witgate policies` says
-//! so, and how one is put in force.
+//! Versions that the folder holds and nobody tries, because they are being compiled, were rolled back or another was put in their place:
+//! `witgate policies` says so, and how one is put in force.
 
 use serde_json::Value;
 
@@ -20,6 +20,19 @@ pub(super) fn lines(policies: &Value, history: &Value) -> Vec<String> {
         lines.push(line(one, short(one, "digest"), &why, policies));
     }
     lines
+}
+
+/// One line for each component that groups name and that is being compiled.
+pub(super) fn compiling(policies: &Value) -> Vec<String> {
+    let line = |one: &Value| {
+        let until = if one["goes_on"] == true {
+            "what is in force decides until then"
+        } else {
+            "the configuration that names it is put in force then"
+        };
+        format!("{} {} is being compiled: {until}", text(one, "policy"), short(one, "digest"))
+    };
+    policies["compiling"].as_array().into_iter().flatten().map(line).collect()
 }
 
 /// Whether two are about the same policy in the same role of a group.
@@ -100,6 +113,21 @@ mod tests {
             ]
         );
         assert_eq!(lines(&policies, &Value::Null), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_being_compiled_is_told_with_what_decides_until_then() {
+        let one =
+            |policy: &str, goes_on: bool| json!({"policy": policy, "digest": "0123456789abcdef", "goes_on": goes_on});
+        let told = compiling(&json!({"compiling": [one("p", true), one("q", false)]}));
+        assert_eq!(
+            told,
+            [
+                "p 0123456789ab is being compiled: what is in force decides until then",
+                "q 0123456789ab is being compiled: the configuration that names it is put in force then",
+            ]
+        );
+        assert_eq!(compiling(&json!({"policies": []})), [""; 0], "an older gateway says nothing of it");
     }
 
     #[test]

@@ -295,6 +295,22 @@ pub struct Component {
 }
 
 impl Component {
+    /// The same component as another policy: what was compiled is shared.
+    #[must_use]
+    pub fn under(&self, name: &PolicyName) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.clone(),
+            digest: self.digest,
+            bytes: self.bytes,
+            inspection: self.inspection.clone(),
+            load_time: self.load_time,
+            from_cache: self.from_cache,
+            pre: self.pre.clone(),
+            engine: self.engine.clone(),
+            log_rate: Arc::default(),
+        })
+    }
+
     /// The policy's name.
     #[must_use]
     pub const fn name(&self) -> &PolicyName {

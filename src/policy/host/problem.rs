@@ -190,7 +190,7 @@ impl PolicyProblem {
 
     /// The same, with the policy's name where what to do about it depends on that.
     #[must_use]
-    pub(super) fn about(self, name: &PolicyName) -> Self {
+    pub fn about(self, name: &PolicyName) -> Self {
         match self {
             Self::Wasi { imports, .. } => Self::Wasi { imports, policy: name.to_string() },
             other => other,

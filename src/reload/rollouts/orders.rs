@@ -112,8 +112,18 @@ impl Steps<'_> {
         let mut found = known.into_iter().filter(|digest| digest.to_string().starts_with(prefix));
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
+            (None, _) if self.is_coming(prefix, &standing.policy) => Err(format!(
+                "version {prefix} of `{}` is being compiled: it can be had when `witgate policies` does not say so any more",
+                standing.policy
+            )),
             (None, _) => Err(format!("no version of `{}` begins with {prefix}", standing.policy)),
             (Some(_), Some(_)) => Err(format!("several versions of `{}` begin with {prefix}", standing.policy)),
         }
+    }
+
+    /// Whether a version of this policy is being compiled that begins so.
+    fn is_coming(&self, prefix: &str, policy: &str) -> bool {
+        let mut coming = self.components.coming();
+        coming.any(|one| one.policy == policy && one.digest.to_string().starts_with(prefix))
     }
 }
