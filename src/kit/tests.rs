@@ -199,9 +199,77 @@ fn what_a_runtime_asks_of_wasi_is_answered_inside_the_component() {
     assert_eq!(seen.imports, [""; 0]);
     let told = wrap::described(&module, "a test").unwrap_err().to_string();
     assert!(told.starts_with("what a test made is no policy"), "{told}");
-    let unknown = MODULE.replace("path_open", "path_rename");
+    let unknown = MODULE.replace("path_open", "path_unknown");
     let told = wrap::plain(wat::parse_str(unknown).unwrap(), &wit, World::Router, "a test").unwrap_err().to_string();
-    assert!(told.contains("path_rename"), "{told}");
+    assert!(told.contains("path_unknown"), "{told}");
+}
+
+/// What preview 1 of WASI has besides `proc_exit` and what `MODULE` imports, and the parameters of each: `i` of 32 bits, `I` of 64.
+const PREVIEW_1: &str = "\
+    args_get ii, args_sizes_get ii, environ_get ii, environ_sizes_get ii, clock_res_get ii, clock_time_get iIi, \
+    fd_advise iIIi, fd_allocate iII, fd_close i, fd_datasync i, fd_fdstat_get ii, fd_fdstat_set_flags ii, \
+    fd_fdstat_set_rights iII, fd_filestat_get ii, fd_filestat_set_size iI, fd_filestat_set_times iIIi, \
+    fd_pread iiiIi, fd_prestat_get ii, fd_prestat_dir_name iii, fd_pwrite iiiIi, fd_read iiii, fd_readdir iiiIi, \
+    fd_renumber ii, fd_seek iIii, fd_sync i, fd_tell ii, fd_write iiii, path_create_directory iii, \
+    path_filestat_get iiiii, path_filestat_set_times iiiiIIi, path_link iiiiiii, path_readlink iiiiii, \
+    path_remove_directory iii, path_rename iiiiii, path_symlink iiiii, path_unlink_file iii, poll_oneoff iiii, \
+    proc_raise i, sched_yield , sock_accept iii, sock_recv iiiiii, sock_send iiiii, sock_shutdown ii";
+
+/// A program that links anything of a language's library becomes a component.
+#[test]
+fn all_that_may_be_asked_of_wasi_is_answered() {
+    let import = |function: &str| {
+        let (name, letters) = function.split_once(' ').unwrap();
+        let params: String = letters.chars().map(|letter| if letter == 'i' { " i32" } else { " i64" }).collect();
+        format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func (param{params}) (result i32)))\n")
+    };
+    let imports = PREVIEW_1.split(", ").map(import).collect::<Vec<_>>().concat();
+    let exit = "(import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))\n";
+    let module = MODULE.replacen("(module\n", &format!("(module\n{imports}{exit}"), 1);
+    let component = wrap::plain(wat::parse_str(module).unwrap(), &root().join("wit"), World::Router, "a test").unwrap();
+    assert_eq!(inspect(&component, false).unwrap().imports, [""; 0]);
+}
+
+/// A router that answers that it failed from this millisecond on, as a component.
+fn failing_router(from: u64) -> Vec<u8> {
+    let text = include_str!("tests/failing_router.wat").replace("$FROM)", &format!("{from})"));
+    wrap::plain(wat::parse_str(text).unwrap(), &root().join("wit"), World::Router, "a test").unwrap()
+}
+
+/// Who checks or tests sees no log: what the router wrote there stands in what is told.
+#[test]
+fn a_router_that_says_that_it_failed_is_told_in_its_words() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("failing.wasm");
+    let words = "it gave an answer that breaks the contract: it failed; it said: KeyError: 'oops'";
+    let at_once = format!("it failed in `route` while it was set up: {words}");
+    let tested = |text: &str| {
+        let suite = folder.path().join("scenarios.yaml");
+        fs::write(&suite, format!("policy: failing.wasm\ndeployments: {{a: , b: }}\n{text}")).unwrap();
+        scenario::run(&suite, &Options::default())
+    };
+    fs::write(&file, failing_router(0)).unwrap();
+    let report = scenario::check(&file, &Options::default());
+    assert_eq!(report.exit_code(), 1, "{report}");
+    assert!(format!("it {}", report.suites[0].general[0].problems[0]) == at_once, "{report}");
+    let report = tested("cases:\n  - {name: one, expect: {choose: a}}\n  - {name: two, expect: none}\n");
+    assert_eq!((report.exit_code(), report.suites[0].cases.len()), (1, 2), "{report}");
+    assert_eq!(report.suites[0].cases[0].problems, [format!("expected `a` first, got no router: {at_once}")]);
+    assert_eq!(report.suites[0].cases[1].problems, [format!("expected none of them, got no router: {at_once}")]);
+    // Later than all times of the trial before service, so that it is served.
+    fs::write(&file, failing_router(1_700_000_000_000)).unwrap();
+    let report = scenario::check(&file, &Options::default());
+    assert_eq!((report.exit_code(), report.warnings()), (0, 4), "{report}");
+    assert_eq!(report.to_string().matches(&format!("with signals []: {words}")).count(), 4, "{report}");
+    let cases = "start_ms: 0
+cases:
+  - {name: early, expect: none}
+  - {name: late, advance_ms: 1750000000000, expect: none}
+  - {name: after, advance_ms: 100000000000, expect: none}
+";
+    let report = tested(cases);
+    let problems: Vec<_> = report.suites[0].cases.iter().map(|case| case.problems.join("; ")).collect();
+    assert_eq!(problems, ["", &format!("expected none of them, got a fault: {words}"), ""]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::policy::{Choice, PolicyFault, RouteError, Router, Setup};
+use crate::policy::{Choice, LogLine, PolicyFault, PolicyProblem, RouteError, Router, Setup};
 
 use super::suite::Ask;
 
@@ -16,6 +16,8 @@ pub(super) enum Answer {
     Fault(PolicyFault),
     /// It would not take the case's settings, for these reasons.
     Refused(String),
+    /// It failed when it was started for the case, so that nothing was asked: how.
+    NotStarted(String),
 }
 
 impl Answer {
@@ -31,9 +33,21 @@ impl Answer {
         }
     }
 
-    /// The same in words, deployments by their ids.
-    pub(super) const fn told<'a>(&'a self, setup: &'a Setup) -> Told<'a> {
-        Told { answer: self, setup }
+    /// What it is to a case that its router could not be started.
+    ///
+    /// # Errors
+    /// No case could have one.
+    pub(super) fn not_started(problem: &PolicyProblem) -> Result<Self, String> {
+        match problem {
+            PolicyProblem::Configure(refusal) => Ok(Self::Refused(refusal.to_string())),
+            problem if problem.is_fault() => Ok(Self::NotStarted(problem.to_string())),
+            problem => Err(problem.to_string()),
+        }
+    }
+
+    /// The same in words, deployments by their ids, and a fault with what was said last in `log`.
+    pub(super) const fn told<'a>(&'a self, setup: &'a Setup, log: &'a [LogLine]) -> Told<'a> {
+        Told { answer: self, setup, log }
     }
 }
 
@@ -41,6 +55,7 @@ impl Answer {
 pub(super) struct Told<'a> {
     answer: &'a Answer,
     setup: &'a Setup,
+    log: &'a [LogLine],
 }
 
 impl fmt::Display for Told<'_> {
@@ -56,8 +71,9 @@ impl fmt::Display for Told<'_> {
             }
             Answer::Wait(length) => write!(f, "a wait of {} ms", length.as_millis()),
             Answer::Reject(words) => write!(f, "a rejection: {words}"),
-            Answer::Fault(fault) => write!(f, "a fault: it {fault}"),
+            Answer::Fault(fault) => write!(f, "a fault: it {}", fault.clone().in_its_words(self.log)),
             Answer::Refused(words) => write!(f, "refused settings: {words}"),
+            Answer::NotStarted(problem) => write!(f, "no router: it {problem}"),
         }
     }
 }

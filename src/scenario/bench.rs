@@ -105,6 +105,7 @@ fn measure(component: &Arc<Component>, own: bool, size: usize, plain: Setup) -> 
         let answer = router.route(&question, table, &features, &attributes, &mut ranking);
         let ended = stopwatch();
         if let Err(crate::policy::RouteError::Fault(fault)) = answer {
+            let fault = fault.in_its_words(&router.take_log());
             return Err(format!("decision {call} over {size} deployments: it {fault}"));
         }
         if call >= WARM {

@@ -166,10 +166,13 @@ fn ask(
     messages: Vec<Message>,
 ) -> Result<Result<BuiltPrompt, String>, String> {
     let shown: String = format!("{messages:?}").chars().take(200).collect();
-    match builder.build(question, messages) {
+    let built = builder.build(question, messages);
+    // Each time: what is kept of a log has a bound.
+    let said = builder.take_log();
+    match built {
         Ok(built) => Ok(Ok(built)),
         Err(BuildError::Refused(words)) => Ok(Err(words)),
-        Err(BuildError::Fault(fault)) => Err(format!("with {shown}: it {fault}")),
+        Err(BuildError::Fault(fault)) => Err(format!("with {shown}: it {}", fault.in_its_words(&said))),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::conversation::{self, MessageFile};
 use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, started};
 use super::suite::settings_text;
-use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, PolicyFault, PromptBuilder};
+use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, LogLine, PolicyFault, PromptBuilder};
 
 /// A case of a scenario file.
 #[derive(Debug, Deserialize)]
@@ -105,7 +105,7 @@ impl RoleCase for CaseFile {
         let answer = ask();
         played.log = builder.take_log();
         if expect.config_error.is_none() {
-            played.problems.extend(unmet(expect, &answer));
+            played.problems.extend(unmet(expect, &answer, &played.log));
         }
         played.found = Some(found(expect, &answer));
         played.end = match &answer {
@@ -154,14 +154,17 @@ fn mistakes(expect: &ExpectFile) -> Result<(), String> {
     }
 }
 
-/// What is not as expected.
-fn unmet(expect: &ExpectFile, answer: &Answer) -> Vec<String> {
+/// What is not as expected; a fault is told with what was said last in `log`.
+fn unmet(expect: &ExpectFile, answer: &Answer, log: &[LogLine]) -> Vec<String> {
     match answer {
         Answer::Built(built) => unmet_prompt(expect, built),
         Answer::Refused(words) if expect.refused.as_ref().is_some_and(|wanted| words.contains(wanted)) => Vec::new(),
         Answer::Fault(fault) if expect.fault.as_deref() == Some(fault.kind()) => Vec::new(),
         Answer::Refused(words) => vec![format!("expected {}, got a refusal: {words}", wanted(expect))],
-        Answer::Fault(fault) => vec![format!("expected {}, got a fault: it {fault}", wanted(expect))],
+        Answer::Fault(fault) => {
+            let fault = fault.clone().in_its_words(log);
+            vec![format!("expected {}, got a fault: it {fault}", wanted(expect))]
+        }
     }
 }
 

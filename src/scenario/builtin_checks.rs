@@ -8,8 +8,8 @@ use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
 use crate::policy::{
-    Component, DeploymentInfo, Outcome, PolicyFault, PolicyProblem, RouteError, RouteRequest, Router, SavedState,
-    Setup, Traits,
+    Component, DeploymentInfo, LogLine, Outcome, PolicyFault, PolicyProblem, RouteError, RouteRequest, Router,
+    SavedState, Setup, Traits,
 };
 use crate::seed;
 use crate::tokens::Precision;
@@ -248,11 +248,19 @@ fn ask_with(router: &Router, question: &RouteRequest, signals: &[f32], feature: 
     let needs = router.needs();
     let features = vec![feature; needs.features.len()];
     let attributes = vec![""; needs.attributes.len()];
-    match router.route(question, signals, &features, &attributes, &mut Vec::new()) {
+    let answer = router.route(question, signals, &features, &attributes, &mut Vec::new());
+    // Each time: what is kept of a log has a bound.
+    let said = router.take_log();
+    match answer {
         Ok(()) | Err(RouteError::Wait(_) | RouteError::Reject(_)) => Ok(()),
-        Err(RouteError::Fault(PolicyFault::Quarantined)) => Err("it failed too often to be asked".to_owned()),
+        // By failing over the outcomes that it was told between questions.
+        Err(RouteError::Fault(PolicyFault::Quarantined)) => {
+            let words = LogLine::last_warning(&said).map_or_else(String::new, |said| format!("; it said: {said}"));
+            Err(format!("it failed too often to be asked{words}"))
+        }
         Err(RouteError::Fault(fault)) => {
-            Err(format!("with signals {signals:?}: it {fault}").chars().take(300).collect())
+            let shown: String = format!("{signals:?}").chars().take(100).collect();
+            Err(format!("with signals {shown}: it {}", fault.in_its_words(&said)))
         }
     }
 }

@@ -100,6 +100,7 @@ const fn end(answer: &Answer) -> &'static str {
         Answer::Reject(_) => "rejected",
         Answer::Fault(_) => "fault",
         Answer::Refused(_) => "settings refused",
+        Answer::NotStarted(_) => "not started",
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn judge(suite: &Suite, case: &Case, run: &Run, again: &Run) -> Vec<S
     for (turn, answer) in (1..).zip(&run.answers) {
         if let Some(wanted) = unmet(setup, expect, answer) {
             let turn = if case.repeat > 1 { format!("question {turn}: ") } else { String::new() };
-            problems.push(format!("{turn}expected {wanted}, got {}", answer.told(setup)));
+            problems.push(format!("{turn}expected {wanted}, got {}", answer.told(setup, &run.said)));
             problems.extend(difference(setup, expect, answer));
             // One example says it all.
             break;
@@ -37,9 +37,10 @@ pub(super) fn judge(suite: &Suite, case: &Case, run: &Run, again: &Run) -> Vec<S
     if run.answers != again.answers {
         problems.push("another fresh instance, asked the same, decided otherwise".to_owned());
     }
-    if let Some(restored) = run.restored.as_ref().filter(|restored| run.answers.first() != Some(*restored)) {
+    let first = run.answers.first();
+    if let Some((restored, said)) = run.restored.as_ref().filter(|(restored, _)| first != Some(restored)) {
         let words = "an instance started from what this one saved decides otherwise";
-        problems.push(format!("{words}: {} (`forgets: true` if that is meant)", restored.told(setup)));
+        problems.push(format!("{words}: {} (`forgets: true` if that is meant)", restored.told(setup, said)));
     }
     problems
 }
@@ -88,6 +89,7 @@ fn unmet(setup: &Setup, expect: &ExpectFile, answer: &Answer) -> Option<String> 
         Answer::Reject(words) => expect.reject.as_ref().is_some_and(|wanted| words.contains(wanted)),
         Answer::Refused(words) => expect.config_error.as_ref().is_some_and(|wanted| words.contains(wanted)),
         Answer::Fault(fault) => expect.fault.as_ref().is_some_and(|wanted| fault.kind() == wanted),
+        Answer::NotStarted(_) => false,
         Answer::Ranked(ranking) if ranking.is_empty() => expect.none,
         Answer::Ranked(_) => {
             let other = [&expect.reject, &expect.config_error, &expect.fault];

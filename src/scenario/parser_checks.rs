@@ -10,7 +10,7 @@ use super::report::SuiteReport;
 use super::spoken::{Heard, Telling};
 use crate::chat::{Delta, FinishReason};
 use crate::moment::Moment;
-use crate::policy::{Component, PolicyProblem, PolicySetup, ReplyInfo, ResponseParser};
+use crate::policy::{Component, LogLine, PolicyProblem, PolicySetup, ReplyInfo, ResponseParser};
 
 /// Replies over which memory must not grow, and after how many it is measured first.
 const REPLIES: usize = 3_000;
@@ -109,7 +109,7 @@ impl Trial<'_> {
         for finish in FINISHES.iter().map(|(_, reason)| reason).chain([&other]) {
             for streamed in [false, true] {
                 let about = about(&parser, streamed);
-                sound(telling(&parser, &about, finish).hear(&[]), &[])?;
+                sound(&parser, telling(&parser, &about, finish).hear(&[]), &[])?;
             }
         }
         Ok(())
@@ -154,7 +154,7 @@ impl Trial<'_> {
             let plain = about(&parser, false);
             let about = ReplyInfo { schema: Some(Arc::clone(&odd)), note: Some(odd), asked_again: u32::MAX, ..plain };
             let said = [Delta::Text("{\"a\": 1}".to_owned())];
-            sound(telling(&parser, &about, &FinishReason::Stop).hear(&said), &said)?;
+            sound(&parser, telling(&parser, &about, &FinishReason::Stop).hear(&said), &said)?;
         }
         Ok(())
     }
@@ -217,12 +217,14 @@ fn telling<'a>(parser: &'a Arc<ResponseParser>, about: &'a ReplyInfo, finish: &'
 
 fn hear(parser: &Arc<ResponseParser>, streamed: bool, deltas: &[Delta]) -> Result<Heard, String> {
     let about = about(parser, streamed);
-    sound(telling(parser, &about, &FinishReason::Stop).hear(deltas), deltas)
+    sound(parser, telling(parser, &about, &FinishReason::Stop).hear(deltas), deltas)
 }
 
-fn sound(heard: Heard, deltas: &[Delta]) -> Result<Heard, String> {
-    match heard.fault {
-        None => Ok(heard),
-        Some(fault) => Err(format!("a reply of {deltas:?} ends in the fault `{fault}`").chars().take(400).collect()),
-    }
+fn sound(parser: &ResponseParser, heard: Heard, deltas: &[Delta]) -> Result<Heard, String> {
+    // Each time: what is kept of a log has a bound.
+    let log = parser.take_log();
+    let Some(fault) = heard.fault else { return Ok(heard) };
+    let shown: String = format!("{deltas:?}").chars().take(300).collect();
+    let said = LogLine::last_warning(&log).map_or_else(String::new, |said| format!("; it said: {said}"));
+    Err(format!("a reply of {shown} ends in the fault `{fault}`{said}"))
 }

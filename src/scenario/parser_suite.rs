@@ -13,7 +13,7 @@ use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, attribut
 use super::spoken::{Heard, Telling, joined};
 use super::suite::settings_text;
 use crate::chat::{Delta, FinishReason};
-use crate::policy::{Component, PolicyFault, ReplyInfo, ResponseParser};
+use crate::policy::{Component, LogLine, PolicyFault, ReplyInfo, ResponseParser};
 
 /// Reasons why a reply ends and their names in files.
 pub(super) const FINISHES: [(&str, FinishReason); 5] = [
@@ -155,12 +155,13 @@ impl RoleCase for CaseFile {
             let about = about(reply, *streamed, &parser);
             let telling = Telling { parser: &parser, about: &about, now: begin.now, finish: &finish };
             let heard = telling.hear(&deltas);
-            played.log.append(&mut parser.take_log());
+            let mut log = parser.take_log();
             let how = if *streamed { "streamed" } else { "whole" };
             if expect.config_error.is_none() {
-                let unmet = unmet(expect, &heard);
+                let unmet = unmet(expect, &heard, LogLine::last_warning(&log));
                 played.problems.extend(unmet.into_iter().map(|problem| format!("{how}: {problem}")));
             }
+            played.log.append(&mut log);
             // One that is meant to fail is quarantined soon.
             if heard.fault.is_none() && reply.splits != Some(false) {
                 let other = telling.other_cut(&joined(&deltas), &heard);
@@ -246,8 +247,8 @@ fn mistakes(expect: &ExpectFile) -> Result<(), String> {
     }
 }
 
-/// What a client hears that is not as expected.
-fn unmet(expect: &ExpectFile, heard: &Heard) -> Vec<String> {
+/// What a client hears that is not as expected; a fault is told with what the parser `said` last.
+fn unmet(expect: &ExpectFile, heard: &Heard, said: Option<&str>) -> Vec<String> {
     let mut problems = Vec::new();
     let texts = [
         ("text", &expect.text, &heard.text),
@@ -283,7 +284,8 @@ fn unmet(expect: &ExpectFile, heard: &Heard) -> Vec<String> {
     if expect.fault.as_deref() != heard.fault {
         let name =
             |kind: Option<&str>| kind.map_or_else(|| "no fault".to_owned(), |kind| format!("the fault `{kind}`"));
-        problems.push(format!("expected {}, got {}", name(expect.fault.as_deref()), name(heard.fault)));
+        let said = said.filter(|_| heard.fault.is_some()).map_or_else(String::new, |said| format!("; it said: {said}"));
+        problems.push(format!("expected {}, got {}{said}", name(expect.fault.as_deref()), name(heard.fault)));
     }
     problems
 }

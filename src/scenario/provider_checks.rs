@@ -12,7 +12,7 @@ use super::odd;
 use super::provider_suite::spoken;
 use super::report::SuiteReport;
 use crate::format::{self, ClientRequest, NO_QUIRKS, ProviderFormat as _, Target};
-use crate::policy::{Component, ComponentFormat, PolicyProblem, ProviderPolicy, ProviderSetup};
+use crate::policy::{Component, ComponentFormat, LogLine, PolicyProblem, ProviderPolicy, ProviderSetup};
 
 /// Rounds over which memory must not grow, and after how many it is measured first.
 const ROUNDS: usize = 2_000;
@@ -143,7 +143,12 @@ fn fault_free(policy: &ProviderPolicy) -> Result<(), String> {
     let kinds = crate::policy::PolicyFault::KINDS.into_iter().zip(report.faults_by_kind);
     let failed: Vec<String> =
         kinds.filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} × {kind}")).collect();
-    if failed.is_empty() { Ok(()) } else { Err(format!("it failed: {}", failed.join(", "))) }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let log = policy.take_log();
+    let said = LogLine::last_warning(&log).map_or_else(String::new, |said| format!("; it said: {said}"));
+    Err(format!("it failed: {}{said}", failed.join(", ")))
 }
 
 /// Each odd text as what a client says, and requests with everything else there is.

@@ -16,7 +16,7 @@ use super::role_suite::{Begin, Common, Found, Played, RoleCase, started};
 use super::suite::settings_text;
 use crate::fault::AttemptFault;
 use crate::format::{self, ClientRequest, Encoded, NO_QUIRKS, ProviderFormat as _, Target};
-use crate::policy::{Component, ComponentFormat, ProviderPolicy};
+use crate::policy::{Component, ComponentFormat, LogLine, ProviderPolicy};
 
 /// What is reserved for a reply unless a file says so.
 const MAX_OUTPUT_TOKENS: u32 = 4096;
@@ -151,6 +151,12 @@ impl RoleCase for CaseFile {
         played.found = found;
         played.fuel = policy.report().fuel.map_or(0, |(_, most)| most);
         played.log = policy.take_log();
+        if let Some(said) = LogLine::last_warning(&played.log)
+            && policy.faults() > 0
+            && !played.problems.is_empty()
+        {
+            played.problems.push(format!("it failed; it said: {said}"));
+        }
         Ok(played)
     }
 }

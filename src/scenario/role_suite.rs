@@ -64,7 +64,7 @@ pub(super) trait RoleCase: DeserializeOwned {
     /// What comes of it.
     ///
     /// # Errors
-    /// It makes no sense, or the policy cannot be started for another reason than its settings.
+    /// It makes no sense, or the policy cannot be started for another reason than its settings or a failure.
     fn play(&self, component: &Arc<Component>, begin: &Begin, head: &Self::Head) -> Result<Played, String>;
 }
 
@@ -160,7 +160,7 @@ impl Found {
     }
 }
 
-/// The policy of a case; `None` where it refused its settings, which is judged then.
+/// The policy of a case; `None` where it refused its settings or failed when it was started, which is judged then.
 ///
 /// # Errors
 /// It cannot be started for another reason.
@@ -186,6 +186,11 @@ pub(super) fn started<P>(
             played.end = "settings refused";
             Ok(None)
         }
+        (Err(problem), _) if problem.is_fault() => {
+            played.problems.push(format!("it {problem}"));
+            played.end = "not started";
+            Ok(None)
+        }
         (Err(problem), _) => Err(problem.to_string()),
     }
 }
@@ -194,7 +199,7 @@ pub(super) fn started<P>(
 /// failed cases, if that is another.
 ///
 /// # Errors
-/// The file makes no sense, or the policy cannot be started for another reason than its settings.
+/// The file makes no sense, or the policy cannot be started for another reason than its settings or a failure.
 pub(super) fn run<C: RoleCase>(
     component: &Arc<Component>,
     (text, name): (&str, &str),

@@ -18,17 +18,33 @@ pub(super) struct Run {
     /// The most fuel a call used.
     pub(super) fuel: u64,
     pub(super) log: Vec<LogLine>,
-    /// What a router started from what this one had saved answers to the first question.
-    pub(super) restored: Option<Answer>,
+    /// What of that was logged up to the end of the first question that failed.
+    pub(super) said: Vec<LogLine>,
+    /// What a router started from what this one had saved answers to the first question, and what it logged.
+    pub(super) restored: Option<(Answer, Vec<LogLine>)>,
+}
+
+impl Run {
+    /// Nothing was asked, for this reason.
+    fn without_questions(answer: Answer, log: Vec<LogLine>) -> Self {
+        Self { answers: vec![answer], fuel: 0, log, said: Vec::new(), restored: None }
+    }
 }
 
 /// Plays all cases on a fresh instance.
 ///
 /// # Errors
-/// The policy does not start, or cannot be started again.
+/// The policy cannot be started, for another reason than that it fails then.
 pub(super) fn play(component: &Arc<Component>, suite: &Suite) -> Result<Vec<Run>, String> {
-    let router =
-        Router::start(Arc::clone(component), suite.setup.clone(), None).map_err(|problem| problem.to_string())?;
+    let router = match Router::start(Arc::clone(component), suite.setup.clone(), None) {
+        Ok(router) => router,
+        // Each case begins with it.
+        Err(problem) if problem.is_fault() => {
+            let answer = Answer::not_started(&problem)?;
+            return Ok(suite.cases.iter().map(|_| Run::without_questions(answer.clone(), Vec::new())).collect());
+        }
+        Err(problem) => return Err(problem.to_string()),
+    };
     let setup = suite.setup.clone();
     let mut player =
         Player { component, suite, router, setup, now: suite.start, table: suite.signals.clone(), asked: 0, last: 0 };
@@ -60,16 +76,15 @@ impl Player<'_> {
                     log.append(&mut self.router.take_log());
                     (self.router, self.setup) = (successor, setup);
                 }
-                Err(PolicyProblem::Configure(refusal)) => {
-                    let answers = vec![Answer::Refused(refusal.to_string())];
-                    return Ok(Run { answers, fuel: 0, log: self.router.take_log(), restored: None });
-                }
-                Err(problem) => return Err(format!("case `{}`: {problem}", case.name)),
+                Err(problem) => return not_started(case, &problem, self.router.take_log()),
             }
         }
         if case.restart {
             log.append(&mut self.router.take_log());
-            self.router = self.fresh().map_err(|problem| format!("case `{}`: {problem}", case.name))?;
+            match self.fresh() {
+                Ok(router) => self.router = router,
+                Err(problem) => return not_started(case, &problem, log),
+            }
         }
         for &(deployment, signal, value) in &case.signals {
             self.table.set(deployment, signal, value);
@@ -78,7 +93,7 @@ impl Player<'_> {
             self.router.observe(&Outcome { seed: self.last, attempt, ..outcome.clone() });
         }
         let restored = if self.suite.forgets { None } else { Some(self.restored(case)?) };
-        let mut answers = Vec::new();
+        let (mut answers, mut said) = (Vec::new(), Vec::new());
         let mut fuel = 0;
         for _ in 0..case.repeat {
             let seed = seed::derive(self.setup.seed, self.asked);
@@ -86,10 +101,14 @@ impl Player<'_> {
             self.last = ask.question.seed;
             self.asked += 1;
             answers.push(Answer::of(&self.router, &ask));
+            if said.is_empty() && matches!(answers.last(), Some(Answer::Fault(_))) {
+                log.append(&mut self.router.take_log());
+                said.clone_from(&log);
+            }
             fuel = fuel.max(self.router.report().fuel.map_or(0, |(last, _)| last));
         }
         log.append(&mut self.router.take_log());
-        Ok(Run { answers, fuel, log, restored })
+        Ok(Run { answers, fuel, log, said, restored })
     }
 
     /// Another router from what this one has saved.
@@ -97,9 +116,23 @@ impl Player<'_> {
         Router::start(Arc::clone(self.component), self.setup.clone(), self.router.save())
     }
 
-    fn restored(&self, case: &Case) -> Result<Answer, String> {
-        let fresh = self.fresh().map_err(|problem| format!("case `{}`, started again: {problem}", case.name))?;
+    fn restored(&self, case: &Case) -> Result<(Answer, Vec<LogLine>), String> {
+        let fresh = match self.fresh() {
+            Ok(fresh) => fresh,
+            Err(problem) => {
+                let answer = Answer::not_started(&problem);
+                let answer = answer.map_err(|problem| format!("case `{}`, started again: {problem}", case.name))?;
+                return Ok((answer, Vec::new()));
+            }
+        };
         let seed = seed::derive(self.setup.seed, self.asked);
-        Ok(Answer::of(&fresh, &case.ask(self.now, seed, &self.table, &self.setup, fresh.needs())))
+        let answer = Answer::of(&fresh, &case.ask(self.now, seed, &self.table, &self.setup, fresh.needs()));
+        Ok((answer, fresh.take_log()))
     }
+}
+
+/// What comes of a case whose router cannot be started.
+fn not_started(case: &Case, problem: &PolicyProblem, log: Vec<LogLine>) -> Result<Run, String> {
+    let answer = Answer::not_started(problem).map_err(|problem| format!("case `{}`: {problem}", case.name))?;
+    Ok(Run::without_questions(answer, log))
 }

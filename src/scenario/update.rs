@@ -112,6 +112,8 @@ fn end(suite: &Suite, expect: &ExpectFile, answers: &[Answer]) -> Option<String>
     }
     match first {
         _ if !alike => None,
+        // Nothing was asked that could be expected to end so.
+        Answer::NotStarted(_) => None,
         Answer::Ranked(_) => Some("none: true".to_owned()),
         Answer::Wait(length) => Some(format!("wait: {}", length.as_millis())),
         Answer::Reject(words) => Some(format!("reject: {}", quoted(words))),

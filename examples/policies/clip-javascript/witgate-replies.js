@@ -2,14 +2,44 @@
 //
 // What a parser may know is handed to it: settings, the reply, a note. Treat it as if there were no clock, no file and no network:
 // the same inputs must always give the same answer.
-import { teller, words } from './witgate.js';
+import { crossing, inComponent, index, list, shown, teller, text, texts, words } from './witgate.js';
 
 export { Settings } from './witgate.js';
 
 /** Throw it from `finish`: what is wrong with the reply, and what to tell the model so that it does better, if anything. */
 export class Complaint {
   constructor(problem, repair) {
-    this.complaint = { problem, repair };
+    const told = repair === undefined || repair === null ? undefined : crossing(repair);
+    this.complaint = { problem: crossing(problem), repair: told };
+  }
+}
+
+const KINDS = ['text', 'reasoning', 'refusal', 'toolCalls'];
+
+/** A delta as it crosses. */
+function crossed(delta) {
+  const { tag, val } = delta ?? {};
+  switch (tag) {
+    case 'text':
+    case 'reasoning':
+    case 'refusal':
+      return { tag, val: text(`the \`val\` of a delta \`${tag}\``, val) };
+    case 'tool-call':
+      return {
+        tag,
+        val: {
+          index: index('the index of a tool call', val?.index),
+          id: text('the id of a tool call', val.id),
+          name: text('the name of a tool call', val.name),
+        },
+      };
+    case 'tool-arguments':
+      return {
+        tag,
+        val: { index: index("the index of a call's arguments", val?.index), fragment: text('a fragment', val.fragment) },
+      };
+    default:
+      throw new TypeError(`${shown(delta)} is no delta`);
   }
 }
 
@@ -27,6 +57,7 @@ export function exportResponseParser(configure, write) {
   const told = teller(write);
   const lifecycle = {
     configure(given) {
+      inComponent();
       setup = given;
     },
     save: () => undefined,
@@ -37,14 +68,14 @@ export function exportResponseParser(configure, write) {
     }
 
     push(delta) {
-      return told(() => this.reply.push(delta));
+      return told(() => list('what `push` gives', this.reply.push(delta)).map(crossed));
     }
 
     finish(reason) {
       let complaint;
       const held = told(() => {
         try {
-          return this.reply.finish(reason);
+          return list('what `finish` gives', this.reply.finish(reason)).map(crossed);
         } catch (error) {
           if (!error?.complaint) throw error;
           complaint = error.complaint;
@@ -58,10 +89,16 @@ export function exportResponseParser(configure, write) {
     start() {
       try {
         parser = configure(setup);
+        const { deltas, attributes = [], pure = false } = parser.needs;
+        const unknown = Object.keys(Object(deltas)).find((kind) => !KINDS.includes(kind));
+        if (unknown !== undefined || typeof deltas !== 'object') {
+          throw new TypeError(`needs.deltas says which of ${KINDS.join(', ')} are true, and is ${shown(deltas)}`);
+        }
+        const wanted = Object.fromEntries(KINDS.map((kind) => [kind, !!deltas[kind]]));
+        return { deltas: wanted, attributes: texts('needs.attributes', attributes), pure: !!pure };
       } catch (error) {
         throw words(error);
       }
-      return { attributes: [], pure: false, ...parser.needs };
     },
     Parser,
   };

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Callable, List, NamedTuple, Optional, Union
 
-from witgate import Settings, log, raised  # noqa: F401
+from witgate import Settings, crossing, in_component, index, log, raised, refusal, shown, text, texts, told  # noqa: F401
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -90,6 +90,8 @@ class ToolArguments:
     fragment: str
 
 
+_KINDS = ("text", "reasoning", "refusal", "tool-calls")
+
 Delta = Union[Text, Reasoning, Refusal, ToolCall, ToolArguments]
 
 
@@ -114,21 +116,11 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
 
     setup: Any = None
     parser: Any = None
-    texts = ((Text, parsing.Delta_Text), (Reasoning, parsing.Delta_Reasoning), (Refusal, parsing.Delta_Refusal))
-
-    def told(call):
-        try:
-            return call()
-        except (Complaint, Err):
-            raise
-        except Exception as error:
-            # A failure of the interpreter says nothing of what was raised; the log does.
-            log(raised(error), "warn")
-            raise
+    words = ((Text, parsing.Delta_Text), (Reasoning, parsing.Delta_Reasoning), (Refusal, parsing.Delta_Refusal))
 
     def arrived(delta):
-        for own, crossing in texts:
-            if isinstance(delta, crossing):
+        for own, outer in words:
+            if isinstance(delta, outer):
                 return own(delta.value)
         value = delta.value
         if isinstance(delta, parsing.Delta_ToolCall):
@@ -136,16 +128,22 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
         return ToolArguments(value.index, value.fragment)
 
     def crossed(delta):
-        for own, crossing in texts:
+        for own, outer in words:
             if isinstance(delta, own):
-                return crossing(delta.words)
+                return outer(text("the words of a delta", delta.words))
         if isinstance(delta, ToolCall):
-            return parsing.Delta_ToolCall(parsing.ToolCall(delta.index, delta.id, delta.name))
-        return parsing.Delta_ToolArguments(parsing.ToolArguments(delta.index, delta.fragment))
+            at, called = index("the index of a ToolCall", delta.index), text("the id of a ToolCall", delta.id)
+            return parsing.Delta_ToolCall(parsing.ToolCall(at, called, text("the name of a ToolCall", delta.name)))
+        if isinstance(delta, ToolArguments):
+            at = index("the index of ToolArguments", delta.index)
+            fragment = text("the fragment of ToolArguments", delta.fragment)
+            return parsing.Delta_ToolArguments(parsing.ToolArguments(at, fragment))
+        raise TypeError(f"{shown(delta)} is no delta")
 
     class Lifecycle:
         def configure(self, given):
             nonlocal setup
+            in_component()
             setup = given
 
         def save(self):
@@ -156,12 +154,14 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             nonlocal parser
             try:
                 parser = configure(Setup(setup.settings, setup.seed))
-            except Exception as error:
-                raise Err(str(error))
-            kinds = parsing.Kinds(0)
-            for name in parser.needs.deltas:
-                kinds |= parsing.Kinds[name.upper().replace("-", "_")]
-            return parsing.Needs(kinds, parser.needs.attributes, parser.needs.pure)
+                needs, kinds = parser.needs, parsing.Kinds(0)
+                for name in texts("needs.deltas", needs.deltas):
+                    if name not in _KINDS:
+                        raise ValueError(f"no kind of deltas is called {shown(name)}; there are {', '.join(_KINDS)}")
+                    kinds |= parsing.Kinds[name.upper().replace("-", "_")]
+                return parsing.Needs(kinds, texts("needs.attributes", needs.attributes), bool(needs.pure))
+            except BaseException as error:
+                raise Err(refusal(error))
 
     class Parser:
         def __init__(self, about):
@@ -176,9 +176,10 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
         def finish(self, reason):
             word = reason.name.lower().replace("_", "-")
             try:
-                return told(lambda: [crossed(each) for each in self.reply.finish(word)])
+                return told(lambda: [crossed(each) for each in self.reply.finish(word)], (Complaint,))
             except Complaint as complaint:
-                raise Err(parsing.Complaint(complaint.problem, complaint.repair))
+                repair = None if complaint.repair is None else crossing(complaint.repair)
+                raise Err(parsing.Complaint(crossing(complaint.problem), repair))
 
     # Where componentize-py looks for the resources of an interface: in a module of its name.
     module = ModuleType("parsing")

@@ -7,7 +7,7 @@ no network: the same inputs must always give the same answer.
 from dataclasses import dataclass, field
 from typing import Any, Callable, List, NamedTuple, Optional
 
-from witgate import Reject, Settings, log, raised  # noqa: F401
+from witgate import Reject, Settings, crossing, in_component, index, log, raised, refusal, shown, text, texts, told  # noqa: F401
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -125,6 +125,7 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
     class Lifecycle:
         def configure(self, given):
             nonlocal setup
+            in_component()
             setup = given
 
         def save(self):
@@ -135,12 +136,13 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             nonlocal builder
             try:
                 builder = configure(Setup(setup.settings, setup.seed))
-            except Exception as error:
-                raise Err(str(error))
-            return prompting.Needs(builder.needs.attributes, builder.needs.pure)
+                needs = builder.needs
+                return prompting.Needs(texts("needs.attributes", needs.attributes), bool(needs.pure))
+            except BaseException as error:
+                raise Err(refusal(error))
 
         def build(self, given):
-            try:
+            def call():
                 messages = [
                     Message(words[message.role], [Part(words[part.kind], part.text) for part in message.parts])
                     for message in given.messages
@@ -149,14 +151,30 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                     messages, given.variables, given.items, given.budget, given.attributes, given.now_ms, given.seed
                 )
                 prompt = builder.build(request)
-                # What crosses is read by its fields' names.
-                crossed = [message._replace(role=roles[message.role]) for message in prompt.messages]
-                return prompting.Prompt(crossed, prompt.items, prompt.note)
+                if not isinstance(prompt, Prompt):
+                    raise TypeError(f"`build` must give a Prompt, and gave {shown(prompt)}")
+                items = [index("an item of a Prompt", item) for item in prompt.items]
+                note = None if prompt.note is None else text("the note of a Prompt", prompt.note)
+                return prompting.Prompt([crossed(message) for message in prompt.messages], items, note)
+
+            try:
+                return told(call, (Reject,))
             except Reject as reject:
-                raise Err(str(reject))
-            except Exception as error:
-                # A failure of the interpreter says nothing of what was raised; the log does.
-                log(raised(error), "warn")
-                raise
+                raise Err(crossing(reject))
+
+    # What crosses is read by its fields' names.
+    def crossed(message):
+        role, parts, source = message
+        if role not in roles:
+            raise ValueError(f"no role is called {shown(role)}; there are {', '.join(roles)}")
+        for part in parts:
+            if not (is_source(part.source) and (part.text is None or isinstance(part.text, str))):
+                raise TypeError(f"a part has a source, a whole number, or a text, or both: {shown(part)} has not")
+        if not is_source(source):
+            raise TypeError(f"the source of a message must be a whole number or None, which {shown(source)} is not")
+        return BuiltMessage(roles[role], parts if isinstance(parts, list) else list(parts), source)
+
+    def is_source(given):
+        return given is None or (isinstance(given, int) and 0 <= given < 2**32)
 
     return Lifecycle, Prompting

@@ -2,7 +2,7 @@
 //
 // What a provider may know is handed to it: settings, requests, replies. Where requests go and what they are authorised with it is
 // never told. Treat it as if there were no clock, no file and no network: the same inputs must always give the same answer.
-import { teller, words } from './witgate.js';
+import { crossing, inComponent, index, list, shown, teller, text, texts, words } from './witgate.js';
 
 export { Settings } from './witgate.js';
 
@@ -66,8 +66,51 @@ function written(text) {
 
 const NOTHING = { cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
 
+const FRAMINGS = ['server-sent-events', 'lines', 'bytes'];
+const FINISHES = ['stop', 'length', 'tool-calls', 'content-filter', 'refusal', 'other'];
+
+/** One of these words, which `what` is to be. */
+function oneOf(what, known, given) {
+  if (known.includes(given)) return given;
+  throw new TypeError(`${what} is one of ${known.join(', ')}, which ${shown(given)} is not`);
+}
+
 /** An event as it crosses: no field of a record may be left out. */
-const crossed = (event) => (event.tag === 'usage' ? { ...event, val: { ...NOTHING, ...event.val } } : event);
+function crossed(event) {
+  const { tag, val } = event ?? {};
+  switch (tag) {
+    case 'beginning':
+      return { tag, val: { id: text('the id of a reply', val?.id), model: text('the model of a reply', val.model ?? '') } };
+    case 'text':
+    case 'reasoning':
+    case 'refusal':
+      return { tag, val: text(`the \`val\` of an event \`${tag}\``, val) };
+    case 'tool-call':
+      return {
+        tag,
+        val: {
+          index: index('the index of a tool call', val?.index),
+          id: text('the id of a tool call', val.id),
+          name: text('the name of a tool call', val.name),
+        },
+      };
+    case 'tool-arguments':
+      return {
+        tag,
+        val: { index: index("the index of a call's arguments", val?.index), fragment: text('a fragment', val.fragment) },
+      };
+    case 'finish':
+      return { tag, val: oneOf('the reason to finish', FINISHES, val) };
+    case 'usage':
+      return { tag, val: { ...NOTHING, ...val } };
+    case 'end':
+      return { tag };
+    default:
+      throw new TypeError(`${shown(event)} is no event`);
+  }
+}
+
+const events = (given) => list('what is read', given).map(crossed);
 
 /**
  * The component's exports for a provider. `configure(setup)` makes it, or throws an error about a setting that makes no sense;
@@ -91,11 +134,16 @@ export function exportProvider(configure, write) {
   const told = teller(write);
   const lifecycle = {
     configure(given) {
+      inComponent();
       setup = given;
     },
     save: () => undefined,
   };
-  const plain = ({ message, code, param }) => ({ message, code, param });
+  const maybe = (given) => (given === undefined || given === null ? undefined : crossing(given));
+  const plain = (fault) => {
+    if (!(fault instanceof Fault)) throw new TypeError(`\`decodeError\` must give a Fault, and gave ${shown(fault)}`);
+    return { message: crossing(fault.message), code: maybe(fault.code), param: maybe(fault.param) };
+  };
   /** A fault is an answer and not told in the log. */
   const answered = (call) => {
     let fault;
@@ -116,26 +164,28 @@ export function exportProvider(configure, write) {
     }
 
     push(name, data) {
-      return answered(() => this.stream.push(name, data).map(crossed));
+      return answered(() => events(this.stream.push(name, data)));
     }
   }
   const providing = {
     start() {
       try {
         provider = configure(setup);
+        const { framing, pure = false } = provider.needs;
+        return { framing: oneOf('needs.framing', FRAMINGS, framing), pure: !!pure };
       } catch (error) {
         throw words(error);
       }
-      return { pure: false, ...provider.needs };
     },
     encode(request, target) {
       return answered(() => {
         const { path, body, headers = {}, dropped = [] } = provider.encode(readObject(request), target);
-        const listed = Object.entries(headers).map(([name, value]) => ({ name, value }));
-        return { path, headers: listed, body: written(JSON.stringify(body)), dropped };
+        const listed = Object.entries(headers).map(([name, value]) => ({ name, value: text(`the header \`${name}\``, value) }));
+        const json = text('the body as JSON', JSON.stringify(body));
+        return { path: text('the path', path), headers: listed, body: written(json), dropped: texts('dropped', dropped) };
       });
     },
-    decode: (body) => answered(() => provider.decode(body).map(crossed)),
+    decode: (body) => answered(() => events(provider.decode(body))),
     decodeError: (status, body) =>
       told(() => {
         try {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
-from witgate import Settings, log, raised  # noqa: F401
+from witgate import Settings, crossing, in_component, index, log, raised, refusal, shown, text, texts, told  # noqa: F401
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -190,38 +190,44 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
 
     setup: Any = None
     provider: Any = None
-    texts = {Text: providing.Event_Text, Reasoning: providing.Event_Reasoning, Refusal: providing.Event_Refusal}
+    words = {Text: providing.Event_Text, Reasoning: providing.Event_Reasoning, Refusal: providing.Event_Refusal}
 
-    def told(call):
+    def answered(call):
         try:
-            return call()
+            return told(call, (Fault,))
         except Fault as fault:
             raise Err(refused(fault))
-        except Exception as error:
-            # A failure of the interpreter says nothing of what was raised; the log does.
-            log(raised(error), "warn")
-            raise
 
     def refused(fault):
-        return providing.Fault(fault.message, fault.code, fault.param)
+        if not isinstance(fault, Fault):
+            raise TypeError(f"`decode_error` must give a Fault, and gave {shown(fault)}")
+        code, param = (None if each is None else crossing(each) for each in (fault.code, fault.param))
+        return providing.Fault(crossing(fault.message), code, param)
 
-    def member(kind, name):
+    def member(kind, what, name):
+        names = [each.name.lower().replace("_", "-") for each in kind]
+        if name not in names:
+            raise ValueError(f"no {what} is called {shown(name)}; there are {', '.join(names)}")
         return kind[name.upper().replace("-", "_")]
 
     def count(tokens):
         return max(0, min(int(tokens), 2**64 - 1))
 
     def crossed(event):
-        if type(event) in texts:
-            return texts[type(event)](event.words)
+        if type(event) in words:
+            return words[type(event)](text("the words of an event", event.words))
         if isinstance(event, Beginning):
-            return providing.Event_Beginning(providing.Beginning(event.id, event.model))
+            named, model = text("the id of a Beginning", event.id), text("the model of a Beginning", event.model)
+            return providing.Event_Beginning(providing.Beginning(named, model))
         if isinstance(event, ToolCall):
-            return providing.Event_ToolCall(providing.ToolCall(event.index, event.id, event.name))
+            at, named = index("the index of a ToolCall", event.index), text("the id of a ToolCall", event.id)
+            return providing.Event_ToolCall(providing.ToolCall(at, named, text("the name of a ToolCall", event.name)))
         if isinstance(event, ToolArguments):
-            return providing.Event_ToolArguments(providing.ToolArguments(event.index, event.fragment))
+            at = index("the index of ToolArguments", event.index)
+            fragment = text("the fragment of ToolArguments", event.fragment)
+            return providing.Event_ToolArguments(providing.ToolArguments(at, fragment))
         if isinstance(event, Finish):
-            return providing.Event_Finish(member(providing.Finish, event.reason))
+            return providing.Event_Finish(member(providing.Finish, "reason to finish", event.reason))
         if isinstance(event, Usage):
             return providing.Event_Usage(
                 providing.Usage(
@@ -232,11 +238,14 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                     count(event.reasoning_tokens),
                 )
             )
-        return providing.Event_End()
+        if isinstance(event, End):
+            return providing.Event_End()
+        raise TypeError(f"{shown(event)} is no event")
 
     class Lifecycle:
         def configure(self, given):
             nonlocal setup
+            in_component()
             setup = given
 
         def save(self):
@@ -247,38 +256,45 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             nonlocal provider
             try:
                 provider = configure(Setup(setup.settings, setup.seed))
-            except Exception as error:
-                raise Err(str(error))
-            return providing.Needs(member(providing.Framing, provider.needs.framing), provider.needs.pure)
+                needs = provider.needs
+                return providing.Needs(member(providing.Framing, "framing", needs.framing), bool(needs.pure))
+            except BaseException as error:
+                raise Err(refusal(error))
 
         def encode(self, request, target):
             def call():
                 about = Target(target.model, target.max_output_tokens, target.api_version)
                 sent = provider.encode(read_object(request), about)
-                headers = [providing.Header(name, value) for name, value in sent.headers.items()]
+                if not isinstance(sent, Encoded):
+                    raise TypeError(f"`encode` must give an Encoded, and gave {shown(sent)}")
+                headers = [
+                    providing.Header(text("the name of a header", name), text("the value of a header", value))
+                    for name, value in sent.headers.items()
+                ]
                 body = json.dumps(sent.body, ensure_ascii=False, separators=(",", ":")).encode()
-                return providing.Encoded(sent.path, headers, body, sent.dropped)
+                path, dropped = text("the path of an Encoded", sent.path), texts("what an Encoded dropped", sent.dropped)
+                return providing.Encoded(path, headers, body, dropped)
 
-            return told(call)
+            return answered(call)
 
         def decode(self, body):
-            return told(lambda: [crossed(event) for event in provider.decode(body)])
+            return answered(lambda: [crossed(event) for event in provider.decode(body)])
 
         def decode_error(self, status, body):
-            try:
-                return refused(provider.decode_error(status, body))
-            except Fault as fault:
-                return refused(fault)
-            except Exception as error:
-                log(raised(error), "warn")
-                raise
+            def call():
+                try:
+                    return refused(provider.decode_error(status, body))
+                except Fault as fault:
+                    return refused(fault)
+
+            return told(call)
 
     class Decoder:
         def __init__(self):
             self.stream = told(lambda: provider.open())
 
         def push(self, name, data):
-            return told(lambda: [crossed(event) for event in self.stream.push(name, data)])
+            return answered(lambda: [crossed(event) for event in self.stream.push(name, data)])
 
     # Where componentize-py looks for the resources of an interface: in a module of its name.
     module = ModuleType("providing")

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Thrifty } from './thrifty.js';
-import { Signals } from './witgate.js';
+import { Reject, Signals, Wait, exportRouter, words } from './witgate.js';
 
 /** The order of deployments that cost and fail so much. */
 function order(settings, costs, failures) {
@@ -28,4 +28,36 @@ test('a large group is ranked as a small one', () => {
 test('settings that make no sense are refused', () => {
   assert.throws(() => order('{"penalty": -1}', [], []), { message: 'setting `penalty` must be a number, 0 to 1000' });
   assert.throws(() => order('{"limit": 1}', [], []), { message: 'unknown setting `limit`; this policy knows: penalty' });
+});
+
+test('mistakes have words', () => {
+  for (const milliseconds of [undefined, 1.5, -1, 2 ** 32, '1']) {
+    assert.throws(() => new Wait(milliseconds), /must be a whole number from 0 on, which .* is not/);
+  }
+  assert.deepEqual(new Reject(5).refusal, { tag: 'reject', val: '5' });
+  assert.equal(words(new Error('setting `penalty` must be a number')), 'setting `penalty` must be a number');
+  assert.equal(words(new TypeError('no function')), 'TypeError: no function');
+  assert.equal(words(new Error()), 'Error');
+});
+
+test('answers that are none are told', () => {
+  const told = [];
+  const write = (level, message) => told.push(message);
+  const answered = (answer) => {
+    const router = { needs: { signals: [] }, route: () => answer, save: () => answer };
+    const { lifecycle, routing } = exportRouter(() => router, write);
+    routing.start([]);
+    return [() => routing.route({}, [], [], []), () => lifecycle.save()];
+  };
+  assert.deepEqual(answered([1, 0])[0](), { deployments: [1, 0], propensities: [] });
+  assert.deepEqual(answered({ deployments: [1] })[0](), { deployments: [1], propensities: [] });
+  const wrong = [undefined, [0.5], ['a'], new Set([0]), [-1], { deployments: [0], propensities: ['x'] }];
+  for (const answer of wrong) assert.deepEqual(answered(answer)[0](), { deployments: [], propensities: [0] });
+  assert.equal(told.length, wrong.length);
+  assert.match(told[0], /`route` must give a list of deployments' indices, .* and gave undefined/);
+  const [, save] = answered({ schema: 'a', bytes: 'x' });
+  assert.throws(save, /`save` must give { schema, bytes }/);
+  assert.throws(() => exportRouter(() => ({ needs: { signals: 'cost-usd' } }), write).routing.start([]), (words) => {
+    return words === 'TypeError: needs.signals must be a list, which "cost-usd" is not';
+  });
 });

@@ -105,9 +105,10 @@ export class Settings {
   }
 }
 
-/** Throw it from `route` to be asked again in so many milliseconds. */
+/** Throw it from `route` to be asked again in so many milliseconds, a whole number. */
 export class Wait {
   constructor(milliseconds) {
+    index('the milliseconds of a Wait', milliseconds);
     this.refusal = { tag: 'wait', val: milliseconds };
   }
 }
@@ -115,22 +116,106 @@ export class Wait {
 /** Throw it to end the request in these words, which needs a grant. */
 export class Reject {
   constructor(words) {
-    this.refusal = { tag: 'reject', val: words };
+    this.refusal = { tag: 'reject', val: crossing(words ?? '') };
   }
 }
 
-/** What was thrown, in words. */
-export const words = (error) => (error instanceof Error ? error.message : String(error));
+/** A text as it may cross: half of a pair of surrogates is none. */
+export const crossing = (text) => String(text).replace(/\p{Surrogate}/gu, '\ufffd');
+
+/** What was thrown, in words: an Error's own; of an error of another class, which is a mistake of the policy's own, its name too. */
+export function words(error) {
+  if (!(error instanceof Error)) return crossing(error);
+  const name = error.name === 'Error' && error.message ? '' : error.message ? `${error.name}: ` : error.name;
+  return crossing(name + error.message);
+}
+
+/** The same with where it was. */
+export const placed = (error) => crossing(`${words(error)}\n${error?.stack ?? ''}`);
 
 /** Calls, and writes what is thrown into the gateway's log: an error of the engine says nothing of it. */
 export const teller = (write) => (call) => {
   try {
     return call();
   } catch (error) {
-    write('warn', `${words(error)}\n${error?.stack ?? ''}`);
+    write('warn', placed(error));
     throw error;
   }
 };
+
+/** A value as an error shows it. */
+export function shown(value) {
+  let text;
+  try {
+    const isPlain = typeof value !== 'object' || Array.isArray(value) || value?.constructor === Object;
+    text = isPlain ? JSON.stringify(value) : undefined;
+  } catch {
+    // What is no JSON.
+  }
+  text ??= String(value);
+  return text.length > 100 ? `${text.slice(0, 100)}...` : text;
+}
+
+/** A text, which `what` is to be. */
+export function text(what, given) {
+  if (typeof given === 'string') return crossing(given);
+  throw new TypeError(`${what} must be a text, which ${shown(given)} is not`);
+}
+
+/** A number of 32 bits, which `what` is to be. */
+export function index(what, given) {
+  if (typeof given === 'number' && given >>> 0 === given) return given;
+  throw new TypeError(`${what} must be a whole number from 0 on, which ${shown(given)} is not`);
+}
+
+/** A list, which `what` is to be. */
+export function list(what, given) {
+  if (Array.isArray(given)) return given;
+  throw new TypeError(`${what} must be a list, which ${shown(given)} is not`);
+}
+
+/** A list of texts, which `what` is to be. */
+export const texts = (what, given) => list(what, given).map((each) => text(`each of ${what}`, each));
+
+/** For a component that begins to run: there is no clock in it, and the engine's own ends the instance without a word. */
+export function inComponent() {
+  const absent = () => {
+    throw new Error('Date: there is no clock in a component');
+  };
+  const { Date } = globalThis;
+  Date.now = absent;
+  const construct = (made, given, of) => (given.length ? Reflect.construct(made, given, of) : absent());
+  globalThis.Date = new Proxy(Date, { apply: absent, construct });
+}
+
+/** Whether all of these are indices. */
+function areIndices(given) {
+  for (let at = 0; at < given.length; at++) {
+    if (given[at] >>> 0 !== given[at]) return false;
+  }
+  return true;
+}
+
+/** What `route` gave, as a ranking. */
+function ranking(answer) {
+  const { deployments, propensities = [] } = Array.isArray(answer) ? { deployments: answer } : (answer ?? {});
+  const ways = "a list of deployments' indices, or { deployments, propensities }";
+  if (!Array.isArray(deployments) || !areIndices(deployments)) {
+    const gave = answer instanceof Promise ? 'a promise: it must not be async' : shown(answer);
+    throw new TypeError(`\`route\` must give ${ways}, and gave ${gave}`);
+  }
+  if (!Array.isArray(propensities) || !propensities.every((each) => typeof each === 'number')) {
+    throw new TypeError(`the propensities of a ranking must be a list of numbers, which ${shown(propensities)} is not`);
+  }
+  return { deployments, propensities };
+}
+
+/** What `save` gave, as a state. */
+function state(saved) {
+  if (saved === undefined || saved === null) return undefined;
+  if (typeof saved.schema === 'string' && saved.bytes instanceof Uint8Array) return saved;
+  throw new TypeError(`\`save\` must give { schema, bytes }, a text and a Uint8Array, or nothing, and gave ${shown(saved)}`);
+}
 
 /**
  * The component's exports for a router. `configure(setup)` makes it, or throws an error about a setting that makes no sense;
@@ -145,37 +230,42 @@ export function exportRouter(configure, write) {
   const told = teller(write);
   const lifecycle = {
     configure(given) {
+      inComponent();
       setup = given;
     },
-    save: () => told(() => router?.save?.() ?? undefined),
+    save: () => told(() => state(router?.save?.())),
   };
   const routing = {
     start(deployments) {
       try {
         router = configure({ ...setup, deployments });
+        const { signals, features = [], attributes = [], exactTokens = false, pure = false } = router.needs;
+        needs = {
+          signals: texts('needs.signals', signals),
+          features: texts('needs.features', features),
+          attributes: texts('needs.attributes', attributes),
+          exactTokens: !!exactTokens,
+          pure: !!pure,
+        };
       } catch (error) {
         throw words(error);
       }
-      needs = { features: [], attributes: [], exactTokens: false, pure: false, ...router.needs };
       rows = deployments.length;
       return needs;
     },
     route(request, values, features, attributes) {
-      let answer;
       try {
         request.features = features;
         request.attributes = attributes;
-        answer = router.route(request, new Signals(needs.signals, values, rows));
-        if (!Array.isArray(answer) && !Array.isArray(answer?.deployments)) {
-          throw new Error(`route returned ${answer instanceof Promise ? 'a promise: it must not be async' : 'no indices of deployments'}`);
-        }
+        const answer = router.route(request, new Signals(needs.signals, values, rows));
+        if (Array.isArray(answer) && areIndices(answer)) return { deployments: answer, propensities: [] };
+        return ranking(answer);
       } catch (error) {
         if (error?.refusal) throw error.refusal;
-        write('warn', `${words(error)}\n${error?.stack ?? ''}`);
+        write('warn', placed(error));
         // One propensity of no deployment stands for a failure: the gateway counts it and takes its built-in order.
         return { deployments: [], propensities: [0] };
       }
-      return Array.isArray(answer) ? { deployments: answer, propensities: [] } : answer;
     },
     observe: (outcome) => told(() => router.observe?.(outcome)),
   };

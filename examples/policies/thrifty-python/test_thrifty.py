@@ -1,7 +1,8 @@
 import unittest
 
+import witgate
 from thrifty import Thrifty
-from witgate import Setup, Signals, raised
+from witgate import Setup, Signals, Wait, log, raised, refusal, told
 
 NAN = float("nan")
 
@@ -32,6 +33,31 @@ class TestThrifty(unittest.TestCase):
         except TypeError as error:
             self.assertIn("TypeError: ", raised(error))
             self.assertIn("test_thrifty.py", raised(error))
+
+    def test_mistakes_have_words(self):
+        for milliseconds in (1.5, -1, 2**32, "1"):
+            with self.assertRaisesRegex(TypeError, "a whole number of milliseconds, which .* is not"):
+                raise Wait(milliseconds)
+        with self.assertRaisesRegex(ValueError, "no level is called 'error'"):
+            log("x", "error")
+        self.assertEqual(refusal(ValueError("setting `penalty` must be a number")), "setting `penalty` must be a number")
+        self.assertTrue(refusal(KeyError("nothere")).startswith("KeyError: 'nothere'; at "))
+        self.assertTrue(refusal(ValueError()).startswith("ValueError; at "))
+        # Whoever asks to exit has failed.
+        with self.assertRaises(RuntimeError):
+            told(lambda: exit(1))
+
+    def test_answers_that_are_none_are_told(self):
+        self.assertEqual(witgate._ranking([1, 0]), ([1, 0], []))
+        self.assertEqual(witgate._ranking(range(2)), ([0, 1], []))
+        self.assertEqual(witgate._ranking(([1], [0.5])), ([1], [0.5]))
+        for answer in (None, [0.0], ["a"], {0, 1}, [-1], "01", ([0], "x"), ([0], [None])):
+            with self.assertRaises(TypeError):
+                witgate._ranking(answer)
+        for saved in (("a", 5), "a", (b"a", b"b")):
+            with self.assertRaisesRegex(TypeError, "`save` must give a Saved"):
+                witgate._saved(saved)
+        self.assertEqual(witgate._saved(witgate.Saved("a", b"b")), ("a", b"b"))
 
 
 if __name__ == "__main__":

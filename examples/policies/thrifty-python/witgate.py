@@ -5,9 +5,15 @@ What a policy may know is handed to it: time, seeds, signals. Treat it as if the
 same inputs must always give the same answer.
 """
 
+import builtins
+import io
 import json
+import os
+import sys
+import time
+from array import array
 from dataclasses import dataclass, field
-from typing import Any, Callable, List, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -67,7 +73,13 @@ class Saved(NamedTuple):
 
 
 class Wait(Exception):
-    """Raise it from `route` to be asked again in so many milliseconds."""
+    """Raise it from `route` to be asked again in so many milliseconds, a whole number."""
+
+    def __init__(self, milliseconds: int):
+        super().__init__(milliseconds)
+        if not isinstance(milliseconds, int) or not 0 <= milliseconds < 2**32:
+            raise TypeError(f"a Wait has a whole number of milliseconds, which {shown(milliseconds)} is not")
+        self.milliseconds = milliseconds
 
 
 class Reject(Exception):
@@ -132,10 +144,69 @@ class Settings:
                 raise ValueError(f"unknown setting `{name}`; {known}")
 
 
-def log(message: str, level: str = "info") -> None:
+def log(message: Any, level: str = "info") -> None:
     """A line in the gateway's log (`debug`, `info`, `warn`): 20 a call, each cut at 1 KiB."""
+    if level not in ("debug", "info", "warn"):
+        raise ValueError(f"no level is called {shown(level)}: there are debug, info and warn")
     if _log:
-        _log.write(getattr(_log.Level, level.upper()), message)
+        _log.write(getattr(_log.Level, level.upper()), crossing(message))
+
+
+class _Printed(io.TextIOBase):
+    """Where prints go: each line is one in the gateway's log. There is nothing else in a component that they could go to."""
+
+    def __init__(self, level: str):
+        super().__init__()
+        self._level = level
+        self._begun = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in filter(str.strip, lines):
+            log(line, self._level)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._begun:
+            self.write("\n")
+
+
+# What asks for what there is none of. Python's own end the instance without a word.
+_ABSENT = {
+    builtins: ["open"],
+    io: ["open"],
+    os: ["urandom"],
+    time: ["time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"],
+}
+
+
+def _absent(name: str) -> Callable[..., Any]:
+    def absent(*_given: Any, **_named: Any) -> Any:
+        raise RuntimeError(f"{name}: there is no clock, no file, no network and no randomness in a component")
+
+    return absent
+
+
+def in_component() -> None:
+    """For a component that begins to run, not while it is made: prints go to the log, and what there is none of says so."""
+    sys.stdout, sys.stderr = _Printed("info"), _Printed("warn")
+    for module, names in _ABSENT.items():
+        for name in names:
+            setattr(module, name, _absent(f"{module.__name__}.{name}".removeprefix("builtins.")))
+
+
+def crossing(text: Any) -> str:
+    """A text as it may cross: half of a pair of surrogates is none."""
+    return str(text).encode(errors="backslashreplace").decode()
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def raised(error: BaseException) -> str:
@@ -145,7 +216,82 @@ def raised(error: BaseException) -> str:
         code = at.tb_frame.f_code
         places.append(f"{code.co_filename}:{at.tb_lineno} in {code.co_name}")
         at = at.tb_next
-    return f"{type(error).__name__}: {error}; at " + ", ".join(places)
+    words = f": {error}" if str(error) else ""
+    return f"{type(error).__name__}{words}; at " + ", ".join(places)
+
+
+def refusal(error: BaseException) -> str:
+    """In which words settings are refused. A ValueError has them; anything else is a mistake of the policy's own, which is told with
+    where it was."""
+    words = str(error) if isinstance(error, ValueError) else ""
+    return crossing(words or raised(error))
+
+
+def told(call: Callable[[], Any], answers: tuple = ()) -> Any:
+    """Calls, and writes what is raised into the log: a failure of the interpreter says nothing of it. `answers` are no failures."""
+    try:
+        return call()
+    except answers:
+        raise
+    except BaseException as error:
+        # Whoever asks to exit, too.
+        log(raised(error), "warn")
+        raise RuntimeError("a failure, told in the log") from None
+
+
+def texts(what: str, given: Any) -> List[str]:
+    """A list of texts, which `what` is to be."""
+    if isinstance(given, list) and all(isinstance(each, str) for each in given):
+        return given
+    raise TypeError(f"{what} must be a list of texts, which {shown(given)} is not")
+
+
+def text(what: str, given: Any) -> str:
+    """A text, which `what` is to be."""
+    if isinstance(given, str):
+        return given
+    raise TypeError(f"{what} must be a text, which {shown(given)} is not")
+
+
+def index(what: str, given: Any) -> int:
+    """A number of 32 bits, which `what` is to be."""
+    if isinstance(given, int) and 0 <= given < 2**32:
+        return given
+    raise TypeError(f"{what} must be a whole number from 0 on, which {shown(given)} is not")
+
+
+def _are_indices(given: Any) -> bool:
+    """Whether all of these are indices. The array looks at them, which costs a tenth of doing so here."""
+    try:
+        array("I", given)
+        return True
+    except (TypeError, OverflowError):
+        return False
+
+
+def _indices(given: Any) -> List[int]:
+    """The indices that a ranking consists of."""
+    if isinstance(given, (list, range)) and _are_indices(given):
+        return list(given)
+    ways = "a list of deployments' indices, or a pair of that and a list of probabilities"
+    raise TypeError(f"`route` must give {ways}, and gave {shown(given)}")
+
+
+def _ranking(given: Any) -> Tuple[List[int], List[float]]:
+    """What `route` gave, as a ranking's two columns."""
+    if isinstance(given, tuple) and len(given) == 2:
+        indices, probabilities = given
+        if isinstance(probabilities, list) and all(isinstance(each, (int, float)) for each in probabilities):
+            return _indices(indices), probabilities
+        raise TypeError(f"a ranking's probabilities must be a list of numbers, which {shown(probabilities)} is not")
+    return _indices(given), []
+
+
+def _saved(given: Any) -> Tuple[str, bytes]:
+    """What `save` gave."""
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], bytes):
+        return given
+    raise TypeError(f"`save` must give a Saved, of a text and bytes, or None, and gave {shown(given)}")
 
 
 def export(configure: Callable[[Setup], Any]) -> tuple:
@@ -166,46 +312,46 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
     class Lifecycle:
         def configure(self, given):
             nonlocal setup
+            in_component()
             setup = given
 
         def save(self):
-            saved = router.save() if hasattr(router, "save") else None
-            if saved is None:
-                return None
-            return lifecycle.SavedState(saved.schema, saved.data)
+            def call():
+                saved = router.save() if hasattr(router, "save") else None
+                return None if saved is None else lifecycle.SavedState(*_saved(saved))
+
+            return told(call)
 
     class Routing:
         def start(self, deployments):
             nonlocal router, names, rows
             try:
                 router = configure(Setup(setup.settings, deployments, setup.seed, setup.state))
-            except Exception as error:
-                raise Err(str(error))
-            needs = router.needs
-            names, rows = needs.signals, len(deployments)
-            return routing.Needs(names, needs.features, needs.attributes, needs.exact_tokens, needs.pure)
+                needs, rows = router.needs, len(deployments)
+                names = texts("needs.signals", needs.signals)
+                features, attributes = texts("needs.features", needs.features), texts("needs.attributes", needs.attributes)
+                return routing.Needs(names, features, attributes, bool(needs.exact_tokens), bool(needs.pure))
+            except BaseException as error:
+                raise Err(refusal(error))
 
         def route(self, request, signals, features, attributes):
             try:
                 answer = router.route(request, Signals(names, signals, rows), features, attributes)
-                return routing.Ranking(*answer) if isinstance(answer, tuple) else routing.Ranking(answer, [])
+                if type(answer) is list and _are_indices(answer):
+                    return routing.Ranking(answer, [])
+                return routing.Ranking(*_ranking(answer))
             except Wait as wait:
-                raise Err(routing.Refusal_Wait(wait.args[0]))
+                raise Err(routing.Refusal_Wait(wait.milliseconds))
             except Reject as reject:
-                raise Err(routing.Refusal_Reject(str(reject)))
-            except Exception as error:
+                raise Err(routing.Refusal_Reject(crossing(reject)))
+            except BaseException as error:
                 # A failure of the interpreter says nothing of what was raised; the log does. One propensity of no deployment
                 # stands for a failure: the gateway counts it and takes its built-in order.
                 log(raised(error), "warn")
                 return routing.Ranking([], [0.0])
 
         def observe(self, outcome):
-            if not hasattr(router, "observe"):
-                return
-            try:
-                router.observe(outcome)
-            except Exception as error:
-                log(raised(error), "warn")
-                raise
+            if hasattr(router, "observe"):
+                told(lambda: router.observe(outcome))
 
     return Lifecycle, Routing

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fault::PolicyFault;
 use super::settings_schema::SettingsRefusal;
-use super::store::{LogLevel, LogLine};
+use super::store::LogLine;
 use crate::id::PolicyName;
 
 /// Why a component was refused, or the engine could not be made.
@@ -175,17 +175,19 @@ impl PolicyProblem {
         Self::Configure(words.into())
     }
 
-    /// The same, with what the policy said last where it trapped.
+    /// The same, with what the policy said last where a call of it failed and says nothing itself.
     #[must_use]
-    pub(super) fn in_its_words(mut self, log: &[LogLine]) -> Self {
-        let last = log.iter().rfind(|line| line.level == LogLevel::Warn);
-        if let Self::Setup { fault: PolicyFault::Trap(words), .. } | Self::Trial { fault: PolicyFault::Trap(words), .. } =
-            &mut self
-            && let Some(line) = last
-        {
-            *words = format!("{words}; it said: {}", line.message);
+    pub(super) fn in_its_words(self, log: &[LogLine]) -> Self {
+        match self {
+            Self::Setup { call, fault } => Self::Setup { call, fault: fault.in_its_words(log) },
+            Self::Trial { what, fault } => Self::Trial { what, fault: fault.in_its_words(log) },
+            other => other,
         }
-        self
+    }
+
+    /// Whether it is a call that failed, with one set of settings or one state, while all else about the component is well.
+    pub(crate) const fn is_fault(&self) -> bool {
+        matches!(self, Self::Setup { .. } | Self::Trial { .. })
     }
 
     /// The same, with the policy's name where what to do about it depends on that.

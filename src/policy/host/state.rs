@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::problem::PolicyProblem;
+use super::store::LogLine;
 
 /// What a policy learned, in a shape only it knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,11 @@ impl Untaken {
     /// It said nothing against it, and begins without it.
     pub(super) fn left_out(state: &SavedState) -> Self {
         Self { schema: state.schema.clone(), problem: PolicyProblem::StateLeftOut }
+    }
+
+    /// The same, with what the policy said last where it failed over it.
+    pub(super) fn in_its_words(self, log: &[LogLine]) -> Self {
+        Self { problem: self.problem.in_its_words(log), ..self }
     }
 }
 

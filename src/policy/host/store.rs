@@ -44,6 +44,13 @@ pub struct LogLine {
     pub message: String,
 }
 
+impl LogLine {
+    /// What was said last that an operator should look at.
+    pub(crate) fn last_warning(log: &[Self]) -> Option<&str> {
+        log.iter().rfind(|line| line.level == LogLevel::Warn).map(|line| line.message.as_str())
+    }
+}
+
 /// Where captured lines wait to be taken.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Sink(Mutex<Vec<LogLine>>);

@@ -26,6 +26,9 @@ pub(in crate::policy) fn validate(
         return Ok(());
     }
     out.clear();
+    if named.is_empty() && propensities.len() == 1 {
+        return Err(PolicyFault::of_its_own());
+    }
     Err(PolicyFault::Contract(fault(ranking, deployments)))
 }
 
@@ -49,9 +52,6 @@ fn each_once(named: &[u32], deployments: usize) -> bool {
 /// What is wrong with a ranking that is not good: looked for only now, because nearly all are.
 fn fault(ranking: &wit::Ranking, deployments: usize) -> String {
     let wit::Ranking { deployments: named, propensities } = ranking;
-    if named.is_empty() && propensities.len() == 1 {
-        return "it failed; the policy's own line in the log says how".to_owned();
-    }
     if !propensities.is_empty() && propensities.len() != named.len() {
         return format!("the ranking has {} deployments and {} propensities", named.len(), propensities.len());
     }

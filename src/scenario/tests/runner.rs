@@ -131,6 +131,32 @@ cases:
     assert_eq!(other.suites[0].cases.iter().filter(|case| !case.problems.is_empty()).count(), 3, "{other}");
 }
 
+/// One that cannot be started for one case leaves the others to be tried.
+#[test]
+fn a_case_whose_router_fails_when_it_is_started_fails_alone() {
+    let text = "
+policy: hostile
+settings: nothing
+deployments: {a: , b: }
+cases:
+  - {name: before, expect: {choose: a}}
+  - {name: fails, settings: trial-outcome-trap, expect: {choose: a}}
+  - {name: after, expect: {choose: a}}
+";
+    let report = tried(HOSTILE, text);
+    assert_eq!(report.exit_code(), 1, "{report}");
+    let failed = |case: &Check| !case.problems.is_empty();
+    assert_eq!(report.suites[0].cases.iter().map(failed).collect::<Vec<_>>(), [false, true, false], "{report}");
+    let told = problems(&report);
+    assert!(told.starts_with("expected `a` first, got no router: it fails on outcomes that make no sense: it trapped"));
+    assert!(told.ends_with("; it said: a latency that is no number"), "{told}");
+    assert_eq!(report.suites[0].coverage.as_ref().unwrap().ends, [("not started", 1), ("ranked", 2)].into());
+    // Where it cannot be started at all, no case can.
+    let report = tried(HOSTILE, &text.replace("nothing", "trial-outcome-trap"));
+    let told = problems(&report).matches("got no router: it fails on").count();
+    assert_eq!((report.exit_code(), told), (1, 3), "{report}");
+}
+
 #[test]
 fn the_checks_every_policy_gets_find_a_bad_one() {
     let failed = |what: &str| {

@@ -10,7 +10,8 @@ type Parser interface {
 type Reply interface {
 	// Push gives what the client gets in the place of the delta; may be nothing, now.
 	Push(delta Delta) []Delta
-	// Finish gives what was held back. An error says why the reply is none; a Complaint may say what to tell the model.
+	// Finish gives what was held back. Only an error that is a Complaint refuses the reply. Any other is a failure of the policy, told in
+	// the log: the reply passes as the model gave it.
 	Finish(reason Reason) ([]Delta, error)
 }
 

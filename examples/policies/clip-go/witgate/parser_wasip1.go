@@ -129,7 +129,7 @@ func finishExport(reply, reason uint32) unsafe.Pointer {
 		finished = deltasOrComplaint{1, listOfText(complaint.Problem), bit(complaint.Repair != ""), listOfText(complaint.Repair)}
 	default:
 		// No complaint about the reply, but a failure of the policy: the gateway counts it and passes the reply.
-		panic(problem)
+		panic(returned{problem})
 	}
 	return unsafe.Pointer(&finished)
 }

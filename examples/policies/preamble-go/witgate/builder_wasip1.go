@@ -101,7 +101,7 @@ func buildExport(nowMs, seed uint64, messages unsafe.Pointer, messageCount uint3
 	if problem != nil {
 		if _, refused := problem.(Reject); !refused {
 			// No refusal, but a failure of the policy: the gateway counts it, and its words are the log's alone.
-			panic(problem)
+			panic(returned{problem})
 		}
 		words = problem.Error()
 		answer = promptOrWords{failed: 1, messages: listOfText(words)}

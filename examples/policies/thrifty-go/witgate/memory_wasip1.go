@@ -72,11 +72,19 @@ func begin() {
 	}
 }
 
+// An error that a policy returned where it could give no answer. It ends the instance, as a panic does.
+type returned struct{ error }
+
 // A panic ends the instance without a word; this gives it one.
 func told() {
-	if panicked := recover(); panicked != nil {
-		Log(2, fmt.Sprint("panic: ", panicked))
-		panic(panicked)
+	switch stopped := recover().(type) {
+	case nil:
+	case returned:
+		Log(2, "error: "+stopped.Error())
+		panic(stopped)
+	default:
+		Log(2, fmt.Sprint("panic: ", stopped))
+		panic(stopped)
 	}
 }
 

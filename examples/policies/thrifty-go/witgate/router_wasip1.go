@@ -164,7 +164,7 @@ func routeExport(nowMs, seed uint64, inputTokens, expectedOutputTokens, hasMost,
 		told := listOfText(words)
 		answer = rankingOrRefusal{failed: 1, first: list{1, told.at}, second: list{told.length, 0}}
 	default:
-		Log(2, problem.Error())
+		Log(2, "error: "+problem.Error())
 		// One propensity of no deployment stands for a failure: the gateway counts it and takes its built-in order.
 		answer = rankingOrRefusal{second: listOf(failure)}
 	}

@@ -125,6 +125,8 @@ impl<C: Contract> PolicyRuntime<C> {
         let said: Arc<Sink> = Arc::default();
         let tried = || {
             let mut trial = make_ready::<C>(component, Some(&said), budget, setup, states)?;
+            // Up to here it said something about its states alone.
+            trial.untaken = trial.untaken.map(|untaken| untaken.in_its_words(&said.take()));
             let before = thread_cpu();
             C::self_test(&mut trial.instance, &trial.needs, call, setup)?;
             let time = thread_cpu().saturating_sub(before);
