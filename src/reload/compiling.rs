@@ -205,9 +205,9 @@ mod tests {
         assert_eq!(work.replace_waiting(vec![of("none", false), of("large", true), of("newer", true)]).len(), 1);
         let newest = vec![of("none", false), of("large", true), of("old", true), of("the newest", true)];
         assert_eq!(work.replace_waiting(newest), [of("the newest", true).key].into());
-        let begun = [true, true, true, false, false].map(|named_only| begin(&mut work, named_only));
-        let begun = begun.each_ref().map(Option::as_deref);
-        assert_eq!(begun, [Some("large"), Some("the newest"), None, Some("none"), None]);
+        let started = [true, true, true, false, false].map(|named_only| begin(&mut work, named_only));
+        let started = started.each_ref().map(Option::as_deref);
+        assert_eq!(started, [Some("large"), Some("the newest"), None, Some("none"), None]);
     }
 
     #[test]

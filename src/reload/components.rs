@@ -66,7 +66,9 @@ impl Components {
     /// Takes in what was compiled aside.
     pub(super) fn take_in(&mut self) {
         let done = self.aside.as_ref().map(Aside::done).unwrap_or_default();
-        done.into_iter().for_each(|compiled| self.remember(compiled));
+        for compiled in done {
+            self.remember(compiled);
+        }
         let Self { coming, loaded, refused, .. } = self;
         coming.retain(|(key, _)| !loaded.contains_key(key) && !refused.contains_key(key));
     }
@@ -148,7 +150,9 @@ impl Components {
             self.uncompiled = others;
             named.into_iter().map(Uncompiled::compile).collect()
         };
-        compiled.into_iter().for_each(|one| self.remember(one));
+        for one in compiled {
+            self.remember(one);
+        }
     }
 
     /// Compiles what nobody names, and tells what is wrong with it. Blocks.
