@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by layer, lowest first. A module may use its own layer and those below.
 const LAYERS: [&[&str]; 6] = [
-    &["id", "moment", "seed", "money", "chat", "fault"],
+    &["captured_log", "id", "moment", "seed", "money", "chat", "fault"],
     &[
         "limits",
         "health",
