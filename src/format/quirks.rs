@@ -42,6 +42,8 @@ pub struct Quirks {
     schemas: Schemas,
     /// Whether its models take no recordings.
     no_audio: bool,
+    /// Whether it fetches no file that stands at an address where others have the id of one that is kept: other gateways do, and models may.
+    no_file_addresses: bool,
     /// What the assistant is to have said before a user speaks after a tool's result, where the provider refuses that order.
     bridge: Option<String>,
     /// What it wants said that the one whose format it is lets go without saying.
@@ -259,6 +261,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     sampling: Sampling::Any,
     schemas: Schemas::Field,
     no_audio: false,
+    no_file_addresses: false,
     bridge: None,
     vectors: VectorBody::None,
     wants: BTreeSet::new(),
@@ -314,6 +317,11 @@ impl Quirks {
     /// How files and recordings are said.
     pub(super) const fn attachments(&self) -> Attachments {
         self.attachments
+    }
+
+    /// Whether it fetches no file that stands at an address.
+    pub(super) const fn no_file_addresses(&self) -> bool {
+        self.no_file_addresses
     }
 
     /// Whose body a request for vectors has.

@@ -131,7 +131,7 @@ pub(super) fn verifies(report: &Report) -> bool {
 pub(super) fn write(part: &Part, out: &mut Array<'_>, place: &dyn Fn() -> String, report: &mut Report) {
     if let PartKind::Other(value) = &part.kind {
         return match file(value).filter(|_| !report.same_dialect) {
-            Some(file) => document(&file, out),
+            Some(file) => document(&file, value, out, place, report),
             None => out.item(value),
         };
     }
@@ -195,7 +195,8 @@ fn file(value: &Value) -> Option<File<'_>> {
     Some(File { name: text("filename"), source })
 }
 
-fn document(file: &File<'_>, out: &mut Array<'_>) {
+/// Writes a file, of which `value` says more: where a cache ends, for instance.
+fn document(file: &File<'_>, value: &Value, out: &mut Array<'_>, place: &dyn Fn() -> String, report: &mut Report) {
     let mut block = out.object();
     block.field("type", "document");
     {
@@ -213,6 +214,9 @@ fn document(file: &File<'_>, out: &mut Array<'_>) {
         }
     }
     block.optional("title", file.name);
+    let mut left = value.as_object().cloned().unwrap_or_default();
+    left.retain(|name, _| name != "type" && name != "file");
+    report.rest(&mut block, &left, place, &[]);
 }
 
 fn image(block: &mut Object<'_>, source: &ImageSource, place: &dyn Fn() -> String, report: &mut Report) {

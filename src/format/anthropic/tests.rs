@@ -278,6 +278,37 @@ fn what_is_cached_for_an_hour_is_counted_apart() {
 }
 
 #[test]
+fn what_summing_up_took_is_counted_beside_the_totals_which_clients_are_told_as_they_came() {
+    let made = |kind: &str, input: u64, output: u64| {
+        json!({"type": kind, "input_tokens": input, "cache_creation_input_tokens": 30, "cache_read_input_tokens": 4,
+            "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}, "output_tokens": output})
+    };
+    let whole = json!({"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11, "output_tokens": 40,
+        "iterations": [made("compaction", 1000, 200), made("message", 5, 40)]});
+    let reply = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "usage": whole});
+    let decoded = Anthropic.decode(reply.to_string().as_bytes()).unwrap();
+    let counts = |usage: &Usage| {
+        let written = (usage.cache_write_tokens, usage.cache_write_1h_tokens);
+        (usage.input_tokens, usage.cache_read_tokens, written, usage.output_tokens)
+    };
+    let expected = (5 + 7 + 11 + 1000 + 30 + 4, 7 + 4, (11 + 30, 20), 240);
+    assert_eq!(decoded.usage.as_ref().map(counts), Some(expected));
+    let told: Value = serde_json::from_slice(&crate::format::anthropic::reply::write(&decoded)).unwrap();
+    assert_eq!(told["usage"], whole);
+    let chunks = read(&[
+        json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 5, "output_tokens": 1}}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": whole}),
+    ]);
+    let chunks = chunks.unwrap();
+    let last = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
+        Delta::Usage(usage) => Some(counts(usage)),
+        _ => None,
+    });
+    assert_eq!(last, Some(expected));
+}
+
+#[test]
 fn an_event_of_tomorrow_is_passed_unless_its_name_breaks_the_line() {
     for (name, passed) in [("a_new_event", true), ("a\n\ndata: {}", false), ("", false)] {
         let chunks = read(&[start(), json!({"type": name, "index": 7, "note": "x"})]).unwrap();

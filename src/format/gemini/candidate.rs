@@ -106,18 +106,39 @@ fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String)
 /// Input that tools read, beside the prompt.
 pub(super) const TOOLS_READ: &str = "toolUsePromptTokenCount";
 
-/// Adds what the model searched the web for, each query once. What it asked of maps is none of it.
-pub(super) fn searched(reply: &Json<'_>, queries: &mut Vec<String>) {
-    for grounding in reply.items("candidates").iter().filter_map(|candidate| candidate.get("groundingMetadata")) {
-        let found = |kind: &str| grounding.items("groundingChunks").iter().any(|chunk| chunk.get(kind).is_some());
-        if found("maps") && !found("web") {
-            continue;
-        }
-        for query in grounding.items("webSearchQueries").iter().filter_map(Json::as_str) {
-            if !query.is_empty() && !queries.iter().any(|known| known == query) {
-                queries.push(query.to_owned());
+/// The provider's sum of all tokens, which is kept where it is not that of what is counted here.
+pub(super) const TOTAL: &str = "totalTokenCount";
+
+/// What the model looked up. There is a fee for it, and none for the tokens of what it found: Google charges no input for these.
+#[derive(Default)]
+pub(super) struct Searched {
+    /// What it searched the web for, each query once.
+    queries: Vec<String>,
+    /// It asked maps, too, which is no search of the web.
+    on_maps: bool,
+}
+
+impl Searched {
+    /// Adds what a reply, or a piece of one, tells of it.
+    pub(super) fn add(&mut self, reply: &Json<'_>) {
+        for grounding in reply.items("candidates").iter().filter_map(|candidate| candidate.get("groundingMetadata")) {
+            let found = |kind: &str| grounding.items("groundingChunks").iter().any(|chunk| chunk.get(kind).is_some());
+            let on_maps = found("maps");
+            self.on_maps |= on_maps;
+            if on_maps && !found("web") {
+                continue;
+            }
+            for query in grounding.items("webSearchQueries").iter().filter_map(Json::as_str) {
+                if !query.is_empty() && !self.queries.iter().any(|known| known == query) {
+                    self.queries.push(query.to_owned());
+                }
             }
         }
+    }
+
+    /// Whether it looked anything up.
+    const fn has_found(&self) -> bool {
+        self.on_maps || !self.queries.is_empty()
     }
 }
 
@@ -127,17 +148,22 @@ fn audio(usage: &Json<'_>, name: &str) -> u64 {
     of_audio.filter_map(|told| told.get("tokenCount")?.as_u64()).fold(0, u64::saturating_add)
 }
 
-/// Reads `usageMetadata`. Thoughts are output that is not among the candidates'; what tools read is input.
-pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
-    let heard = audio(&value, "promptTokensDetails").saturating_add(audio(&value, "toolUsePromptTokensDetails"));
+/// Reads `usageMetadata`. Thoughts are output that is not among the candidates'; what tools read is input, but for what was looked up.
+pub(super) fn usage(value: Json<'_>, searched: &Searched) -> Result<Usage, Mismatch> {
+    let heard_by_tools = if searched.has_found() { 0 } else { audio(&value, "toolUsePromptTokensDetails") };
+    let heard = audio(&value, "promptTokensDetails").saturating_add(heard_by_tools);
     let (heard_before, spoken) = (audio(&value, "cacheTokensDetails"), audio(&value, "candidatesTokensDetails"));
     let mut fields = Fields::of(value, &Path::Root)?;
-    let read_by_tools = fields.count(TOOLS_READ);
-    let input = fields.count("promptTokenCount").saturating_add(read_by_tools);
-    let thoughts = fields.count("thoughtsTokenCount");
-    fields.take("totalTokenCount");
+    let (prompt, read_by_tools) = (fields.count("promptTokenCount"), fields.count(TOOLS_READ));
+    let (said, thoughts) = (fields.count("candidatesTokenCount"), fields.count("thoughtsTokenCount"));
+    let (all_input, output) = (prompt.saturating_add(read_by_tools), said.saturating_add(thoughts));
+    let input = if searched.has_found() { prompt } else { all_input };
+    fields.take(TOTAL);
     if read_by_tools > 0 {
         fields.put(TOOLS_READ, read_by_tools.into());
+    }
+    if input < all_input {
+        fields.put(TOTAL, all_input.saturating_add(output).into());
     }
     // What Vertex calls the way it was served; what is asked of a batch API is none of ours. Elsewhere it has the name that it is asked by.
     let named = fields.peek("serviceTier").and_then(Json::as_str).map(str::to_ascii_lowercase);
@@ -149,11 +175,12 @@ pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
     Ok(Usage {
         input_tokens: input,
         cache_read_tokens: fields.count("cachedContentTokenCount"),
-        output_tokens: fields.count("candidatesTokenCount").saturating_add(thoughts),
+        output_tokens: output,
         reasoning_tokens: thoughts,
         audio_input_tokens: heard,
         audio_cache_read_tokens: heard_before,
         audio_output_tokens: spoken,
+        searches: searched.queries.len() as u64,
         tier: traffic.or(named.as_deref().and_then(ServiceTier::named)),
         rest: fields.telling_rest(),
         ..Usage::default()

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::candidate::{self, Candidate, FINISH};
+use super::candidate::{self, Candidate, FINISH, Searched};
 use super::error;
-use crate::chat::{Chunk, Delta, FinishReason, Part, PartKind, Rest, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, Part, PartKind, Rest};
 use crate::fault::AttemptFault;
 use crate::format::drawn::{self, PICTURE};
 use crate::format::framing::EventDecoder;
@@ -27,8 +27,8 @@ pub(super) struct Decoder {
     /// Tool calls so far, over all alternatives: their ids are told apart by it.
     made: u32,
     choices: BTreeMap<u32, ChoiceState>,
-    /// What the model searched the web for so far.
-    queries: Vec<String>,
+    /// What the model looked up so far.
+    searched: Searched,
     /// The body has ended.
     ended: bool,
 }
@@ -66,7 +66,7 @@ impl EventDecoder for Decoder {
 impl Decoder {
     fn read(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let blocked = candidate::blocked(&value);
-        candidate::searched(&value, &mut self.queries);
+        self.searched.add(&value);
         let mut fields = Fields::of(value, &Path::Root)?;
         let id = fields.text("responseId")?.unwrap_or_default();
         let model = fields.text("modelVersion")?.unwrap_or_default();
@@ -77,8 +77,7 @@ impl Decoder {
         }
         // Before the last piece, so that what ends a reply has its count already.
         if let Some(usage) = fields.take("usageMetadata") {
-            let searches = self.queries.len() as u64;
-            out.push(Chunk::of(Delta::Usage(Usage { searches, ..candidate::usage(usage)? })));
+            out.push(Chunk::of(Delta::Usage(candidate::usage(usage, &self.searched)?)));
         }
         let path = Path::Root.key("candidates");
         let list = fields.list("candidates")?.unwrap_or_default();

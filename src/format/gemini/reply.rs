@@ -1,8 +1,8 @@
 //! A whole reply.
 
-use super::candidate::{self, Candidate};
+use super::candidate::{self, Candidate, Searched};
 use super::error;
-use crate::chat::{Choice, FinishReason, PartKind, Reply, Rest, Usage};
+use crate::chat::{Choice, FinishReason, PartKind, Reply, Rest};
 use crate::fault::AttemptFault;
 use crate::format::gemini::DIALECT;
 use crate::format::json::Json;
@@ -22,13 +22,12 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
 
 fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let blocked = candidate::blocked(&value);
-    let mut queries = Vec::new();
-    candidate::searched(&value, &mut queries);
+    let mut searched = Searched::default();
+    searched.add(&value);
     let mut fields = Fields::of(value, &Path::Root)?;
     let id = fields.text("responseId")?.unwrap_or_default();
     let model = fields.text("modelVersion")?.unwrap_or_default();
-    let usage = fields.take("usageMetadata").map(candidate::usage).transpose()?;
-    let usage = usage.map(|usage| Usage { searches: queries.len() as u64, ..usage });
+    let usage = fields.take("usageMetadata").map(|counted| candidate::usage(counted, &searched)).transpose()?;
     let path = Path::Root.key("candidates");
     let mut calls = 0;
     let mut next = || {

@@ -29,6 +29,13 @@ pub(super) fn is_address(id: &str) -> bool {
     id.starts_with("https://") || id.starts_with("http://")
 }
 
+/// Whether it is a file that stands at an address, which whoever is sent it would have to fetch.
+pub(super) fn is_at_address(value: &Value) -> bool {
+    let file = value.get("file").filter(|_| value.get("type").is_some_and(|kind| kind == "file"));
+    let told = |name: &str| file.and_then(|file| file.get(name)?.as_str());
+    ["file_data", "file_id"].into_iter().filter_map(told).any(is_address)
+}
+
 /// Whether it is a picture that is kept at OpenAI: the newer API alone has a word for it.
 pub(super) fn is_kept_picture(value: &Value) -> bool {
     value.get("type").is_some_and(|kind| kind == "input_image") && value.get("file_id").is_some_and(Value::is_string)

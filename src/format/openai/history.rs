@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::attachments::{address, document, is_beside, is_common, is_kept_picture, picture};
+use super::attachments::{address, document, is_at_address, is_beside, is_common, is_kept_picture, picture};
 use super::details;
 use super::encode::{type_of, unsupported};
 use super::responses::is_item;
@@ -365,13 +365,22 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
         }
         PartKind::Other(value) if is_kept_picture(value) => return Err(unsupported(path, &type_of(value))),
         PartKind::Other(value) if report.quirks.attachments() == Attachments::Addresses && address(value, array) => {}
+        PartKind::Other(value) if is_at_address(value) && report.quirks.no_file_addresses() => {
+            return Err(unsupported(path, "a file at an address, instead of its data in `file_data`,"));
+        }
         PartKind::Other(Value::Object(fields)) if report.same_dialect => {
-            report.rest_inside(&mut array.object(), fields, &|| path.to_owned(), &[]);
+            // The newer API alone has a word for how closely a file is to be looked at.
+            let is_file = fields.get("type").is_some_and(|kind| kind == "file");
+            let of_newer: &[&str] = if is_file { &["detail"] } else { &[] };
+            let unsaid = of_newer.iter().filter(|name| fields.contains_key(**name));
+            report.dropped.extend(unsaid.map(|name| format!("{path}.{name}")));
+            report.rest_inside(&mut array.object(), fields, &|| path.to_owned(), of_newer);
         }
         PartKind::Other(value) if report.same_dialect || is_common(value) => array.item(value),
         PartKind::Other(value) => {
             document(value, array).ok_or_else(|| unsupported(path, &type_of(value)))?;
-            let left = ["citations", "context"].into_iter().filter(|name| value.get(name).is_some());
+            let left = ["cache_control", "citations", "context"];
+            let left = left.into_iter().filter(|name| value.get(name).is_some_and(|value| !value.is_null()));
             report.dropped.extend(left.map(|name| format!("{path}.{name}")));
         }
         // No client API makes these outside an assistant's turn.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{parse, provider};
+use crate::fault::FaultKind;
 use crate::format::{Encoded, NO_QUIRKS, Quirks, Target};
 
 const PDF: &str = "data:application/pdf;base64,JVBERi0=";
@@ -75,6 +76,56 @@ fn a_document_at_an_address_is_fetched_by_all_that_fetch_some() {
         {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/a", "mimeType": "application/pdf"}}]}]});
     assert!(across("gemini", "anthropic", &kept).is_err(), "nobody else can fetch it");
     assert_eq!(across("gemini", "gemini", &kept).unwrap().1["contents"][0]["parts"], kept["contents"][0]["parts"]);
+}
+
+#[test]
+fn a_document_at_an_address_is_refused_where_nobody_fetches_it() {
+    const URL: &str = "https://example.org/a.pdf";
+    let strict: &Quirks =
+        Box::leak(Box::new(serde_json::from_value(json!({"no_file_addresses": true})).unwrap()));
+    let chat =
+        |content: Value| json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [content]}]});
+    let file = |file: Value| chat(json!({"type": "file", "file": file}));
+    let google = json!({"contents": [{"parts": [{"fileData": {"fileUri": URL, "mimeType": "application/pdf"}}]}]});
+    let responses =
+        json!({"model": "m", "input": [{"role": "user", "content": [{"type": "input_file", "file_url": URL}]}]});
+    let claude = chat(json!({"type": "document", "source": {"type": "url", "url": URL}}));
+    for (from, asked) in [
+        ("openai", file(json!({"file_id": URL}))),
+        ("openai", file(json!({"file_data": URL, "filename": "a.pdf"}))),
+        ("openai-responses", responses),
+        ("gemini", google),
+        ("anthropic", claude),
+    ] {
+        let fault = quirky(from, "openai", strict, &asked).unwrap_err();
+        let blamed = (fault.kind, fault.param.as_deref());
+        assert_eq!(blamed, (FaultKind::Rejected, Some("messages[0].content[0]")), "{from}: {fault}");
+    }
+    for kept in [json!({"file_id": "file-1"}), json!({"file_data": PDF, "filename": "a.pdf"})] {
+        let (_, body) = quirky("openai", "openai", strict, &file(kept.clone())).unwrap();
+        assert_eq!(body["messages"][0]["content"], json!([{"type": "file", "file": kept}]));
+    }
+    // Other gateways fetch it.
+    let (_, body) = across("openai", "openai", &file(json!({"file_id": URL}))).unwrap();
+    assert_eq!(body["messages"][0]["content"][0]["file"]["file_id"], URL);
+}
+
+#[test]
+fn where_a_cache_ends_behind_a_document_is_told_or_reported() {
+    let mark = json!({"type": "ephemeral"});
+    let file =
+        json!({"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}, "cache_control": mark, "newer": 1});
+    let asked = json!({"model": "m", "messages": [{"role": "user", "content": [file]}]});
+    let (encoded, body) = across("openai", "anthropic", &asked).unwrap();
+    assert_eq!(body["messages"][0]["content"][0]["cache_control"], mark);
+    assert_eq!(encoded.dropped, ["messages[0].content[0].newer"]);
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="});
+    let document = json!({"type": "document", "source": source, "title": "a.pdf", "cache_control": mark});
+    let asked = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": [document]}]});
+    for to in ["openai", "openai_responses"] {
+        let (encoded, _) = across("anthropic", to, &asked).unwrap();
+        assert_eq!(encoded.dropped, ["messages[0].content[0].cache_control"], "{to}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::format::call_id::{SIGNATURE, signature_of};
-use crate::format::gemini::candidate::{FINISH, SIGNED, TOOLS_READ};
+use crate::format::gemini::candidate::{FINISH, SIGNED, TOOLS_READ, TOTAL};
 use crate::format::gemini::logprobs::{self, AVERAGE, RESULT};
 use crate::format::gemini::{DIALECT, merge};
 use crate::format::write::{self, Object};
@@ -109,7 +109,9 @@ pub(super) fn call(id: &str, name: &str, arguments: &str) -> Value {
 pub(super) fn counted(usage: &Usage, same: bool) -> Value {
     let nothing = Rest::new();
     let rest = if same { &usage.rest } else { &nothing };
-    let read_by_tools = rest.get(TOOLS_READ).and_then(Value::as_u64).unwrap_or(0);
+    // Where the provider's total is kept, what tools read is in no count of ours.
+    let read_by_tools = rest.get(TOOLS_READ).filter(|_| !rest.contains_key(TOTAL));
+    let read_by_tools = read_by_tools.and_then(Value::as_u64).unwrap_or(0);
     let said = usage.output_tokens.saturating_sub(usage.reasoning_tokens);
     let mut counted = json!({
         "promptTokenCount": usage.input_tokens.saturating_sub(read_by_tools),

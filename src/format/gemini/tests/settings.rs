@@ -50,10 +50,22 @@ fn how_soon_it_is_to_be_served_is_sent() {
     assert_eq!((&sent["serviceTier"], &sent["service_tier"]), (&json!("flex"), &Value::Null));
     let request = Gemini.parse(&ClientRequest::post(path.parse().unwrap(), own.to_string())).unwrap();
     assert_eq!(request.rest["service_tier"], "flex");
-    let reply = json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
-        "usageMetadata": {"promptTokenCount": 1, "serviceTier": "flex"}});
-    let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
-    assert_eq!(read.usage.and_then(|usage| usage.tier), Some(ServiceTier::Flex));
+    // What is told is what it was served in, whole or streamed: what was to be sooner may have been served as usual.
+    for (told, tier) in
+        [("flex", Some(ServiceTier::Flex)), ("priority", Some(ServiceTier::Priority)), ("standard", None)]
+    {
+        let reply = json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 1, "serviceTier": told}});
+        let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
+        assert_eq!(read.usage.map(|usage| usage.tier), Some(tier), "{told}");
+        let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::new());
+        decoder.push(format!("data: {reply}\n\n").as_bytes(), &mut chunks).unwrap();
+        let streamed = chunks.iter().find_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(usage.tier),
+            _ => None,
+        });
+        assert_eq!(streamed, Some(tier), "{told}");
+    }
 }
 
 #[test]
@@ -83,6 +95,45 @@ fn what_is_heard_spoken_and_searched_for_is_counted_whole_or_streamed() {
             _ => None,
         });
         assert_eq!(last, Some((900, 300, 40, searches)), "{reply}");
+    }
+}
+
+#[test]
+fn what_a_search_found_is_no_input_and_what_other_tools_read_is() {
+    let web = json!({"webSearchQueries": ["a"], "groundingChunks": [{"web": {"uri": "https://a"}}]});
+    let maps = json!({"groundingChunks": [{"maps": {"uri": "https://a"}}]});
+    // Pages that were opened are told there, too, and nothing was searched for.
+    let opened = json!({"groundingChunks": [{"web": {"uri": "https://a"}}]});
+    let path = "/v1beta/models/m:streamGenerateContent?alt=sse";
+    let asked = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]});
+    for (grounding, input, heard) in [(web, 10, 4), (maps, 10, 4), (opened, 5010, 104), (Value::Null, 5010, 104)] {
+        let told = json!({"promptTokenCount": 10, "candidatesTokenCount": 20, "totalTokenCount": 5033, "thoughtsTokenCount": 3,
+            "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}], "toolUsePromptTokenCount": 5000,
+            "toolUsePromptTokensDetails": [{"modality": "AUDIO", "tokenCount": 100}]});
+        let reply = json!({"candidates": [{"content": {"parts": [{"text": "x"}], "role": "model"}, "finishReason": "STOP",
+            "index": 0, "groundingMetadata": grounding}], "usageMetadata": told, "modelVersion": "m", "responseId": "r"});
+        let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
+        let counts = |usage: &Usage| (usage.input_tokens, usage.audio_input_tokens, usage.output_tokens);
+        assert_eq!(read.usage.as_ref().map(counts), Some((input, heard, 23)), "{reply}");
+        // Clients of this API are told what its provider told.
+        let whole: Value = serde_json::from_slice(&Gemini.reply(&read)).unwrap();
+        assert_eq!(whole["usageMetadata"], told, "{reply}");
+        let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::new());
+        decoder.push(format!("data: {reply}\n\n").as_bytes(), &mut chunks).unwrap();
+        let last = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(counts(usage)),
+            _ => None,
+        });
+        assert_eq!(last, Some((input, heard, 23)), "{reply}");
+        let request = Gemini.parse(&ClientRequest::post(path.parse().unwrap(), asked.to_string())).unwrap();
+        let (mut encoder, mut out) = (ClientApi::stream(&Gemini, &request), bytes::BytesMut::new());
+        for chunk in &chunks {
+            encoder.chunk(chunk, &mut out);
+        }
+        encoder.end(&mut out);
+        let streamed = String::from_utf8(out.to_vec()).unwrap();
+        let event = streamed.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(event).unwrap()["usageMetadata"], told, "{streamed}");
     }
 }
 

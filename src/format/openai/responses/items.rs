@@ -411,8 +411,11 @@ fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
             if let Some(name) = name {
                 file["filename"] = name.into();
             }
-            fields.take("detail");
-            return Ok(whole(json!({"type": "file", "file": file}), fields));
+            let mut part = json!({"type": "file", "file": file});
+            if let Some(detail) = fields.text("detail")?.filter(|detail| detail != "auto") {
+                part["detail"] = detail.into();
+            }
+            return Ok(whole(part, fields));
         }
         other => {
             let problem = format!("content of the type `{other}` cannot be sent to the models served here");

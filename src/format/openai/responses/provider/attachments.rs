@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 
 use super::encode::unsupported;
-use crate::chat::{ImageSource, Part, PartKind};
+use crate::chat::{ImageSource, Part, PartKind, Rest};
 use crate::fault::AttemptFault;
 use crate::format::openai::attachments::is_address;
 use crate::format::openai::encode::type_of;
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
+
+/// What the words for a file are made of, in those of chats or of another dialect.
+const SAID: [&str; 4] = ["type", "file", "source", "title"];
 
 /// Content that is not the assistant's: a plain text where it is no more than that, which everybody takes.
 pub(super) fn content(
@@ -59,9 +62,14 @@ fn one(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report) -> R
                 Some("input_file" | "input_image" | "input_text") if report.same_dialect => Some(value.clone()),
                 _ => file(value),
             };
-            array.item(&said.ok_or_else(|| unsupported(path, &type_of(value)))?);
-            let left = ["citations", "context"].into_iter().filter(|name| value.get(name).is_some());
-            report.dropped.extend(left.map(|name| format!("{path}.{name}")));
+            let said = said.ok_or_else(|| unsupported(path, &type_of(value)))?;
+            let mut object = array.object();
+            if let Some(said) = said.as_object() {
+                object.rest(said, &[]);
+            }
+            if own.is_none() {
+                report.rest_inside(&mut object, &beside(value), &|| path.to_owned(), &[]);
+            }
         }
         // No client API makes these outside an assistant's turn.
         PartKind::ToolCall { .. } | PartKind::ToolResult { .. } | PartKind::Reasoning { .. } => {
@@ -69,6 +77,13 @@ fn one(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report) -> R
         }
     }
     Ok(())
+}
+
+/// What is said of a file beside what it is: how closely to look at it, for instance, and where a cache ends.
+fn beside(value: &Value) -> Rest {
+    let mut left = value.as_object().cloned().unwrap_or_default();
+    left.retain(|name, value| !SAID.contains(&name.as_str()) && !value.is_null());
+    left
 }
 
 /// A file of chats, or a document of another dialect; `None` where it is neither.

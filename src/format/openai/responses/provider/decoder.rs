@@ -52,10 +52,12 @@ impl EventDecoder for Decoder {
         }
         let response = value.get("response").unwrap_or(&Json::Null);
         match kind {
-            "response.failed" => return Err(fault::of(response).unwrap_or_else(|| fault::read(response))),
+            "response.failed" => {
+                return Err(fault::of(response, self.searches).unwrap_or_else(|| fault::read(response)));
+            }
             "response.created" | "response.in_progress" | "response.queued" => self.start(response, out),
             "response.completed" | "response.incomplete" | "response.done" => {
-                if let Some(fault) = fault::of(response) {
+                if let Some(fault) = fault::of(response, self.searches) {
                     return Err(fault);
                 }
                 self.start(response, out);

@@ -37,8 +37,9 @@ pub(super) fn read(value: &Json<'_>) -> AttemptFault {
     fault
 }
 
-/// The same where a response did not come to its end, however it says so, with what it used all the same.
-pub(super) fn of(response: &Json<'_>) -> Option<AttemptFault> {
+/// The same where a response did not come to its end, however it says so, with what it used all the same; so many searches were seen before
+/// it.
+pub(super) fn of(response: &Json<'_>, seen: u64) -> Option<AttemptFault> {
     let told = response.get("error").is_some_and(|error| !error.is_null());
     let fault = match response.get("status").and_then(Json::as_str) {
         _ if told => read(response),
@@ -48,6 +49,6 @@ pub(super) fn of(response: &Json<'_>) -> Option<AttemptFault> {
         }
         _ => return None,
     };
-    let used = reply::usage(response, 0).filter(|used| used.input_tokens > 0 || used.output_tokens > 0);
+    let used = reply::usage(response, seen).filter(|used| used.input_tokens > 0 || used.output_tokens > 0);
     Some(AttemptFault { used: used.map(Box::new), ..fault })
 }

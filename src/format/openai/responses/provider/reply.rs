@@ -14,7 +14,7 @@ use super::{DIALECT, fault, item};
 /// `BrokenStream` where the body is not a response that is whole; what it says where it failed.
 pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
     let value = reply_body(body)?;
-    if let Some(fault) = fault::of(&value) {
+    if let Some(fault) = fault::of(&value, 0) {
         return Err(fault);
     }
     if let Some(status @ ("queued" | "in_progress")) = value.get("status").and_then(Json::as_str) {

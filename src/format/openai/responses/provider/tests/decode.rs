@@ -433,3 +433,21 @@ fn a_reply_that_failed_says_what_it_used() {
         assert_eq!(told(fault.unwrap()), expected, "{usage}");
     }
 }
+
+#[test]
+fn a_stream_that_failed_says_how_often_it_had_searched() {
+    let search = json!({"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search"}});
+    let usage = json!({"input_tokens": 80, "output_tokens": 12});
+    let error = json!({"code": "server_error", "message": "x"});
+    for (kind, error) in [("failed", &error), ("failed", &Value::Null), ("completed", &error)] {
+        let failed = json!({"id": "r", "status": "failed", "output": [], "error": error, "usage": usage});
+        let events = [
+            json!({"type": "response.created", "response": {"id": "r", "model": "m"}}),
+            json!({"type": "response.output_item.done", "output_index": 0, "item": search}),
+            json!({"type": "response.output_item.done", "output_index": 1, "item": search}),
+            json!({"type": format!("response.{kind}"), "response": failed}),
+        ];
+        let (_, fault, _) = read([wire(&events).as_bytes()]);
+        assert_eq!(fault.unwrap().used.map(|used| used.searches), Some(2), "{kind} {error}");
+    }
+}

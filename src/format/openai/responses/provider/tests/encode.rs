@@ -534,3 +534,32 @@ fn a_picture_that_was_made_goes_back_to_who_made_it() {
         assert!(!body.contains("assistant") && !body.contains("\"model\",\"parts"), "{to}: {body}");
     }
 }
+
+#[test]
+fn how_closely_to_look_at_a_file_and_where_a_cache_ends_behind_it_are_told() {
+    let mark = json!({"mode": "explicit"});
+    let content = json!([
+        {"type": "input_file", "file_data": PDF, "filename": "a.pdf", "detail": "low", "prompt_cache_breakpoint": mark},
+        {"type": "input_file", "file_url": "https://a.test/b.pdf", "detail": "high"},
+        {"type": "input_file", "file_id": "file-1", "prompt_cache_breakpoint": mark},
+    ]);
+    let asked = json!({"model": "m", "input": [{"role": "user", "content": content}]});
+    assert_eq!(sent("openai-responses", &asked)["input"][0]["content"], content);
+    // What it refuses there, and what no other API has a word for, is reported.
+    let chat = json!({"model": "m", "messages": [{"role": "user", "content": [
+        {"type": "file", "file": {"file_id": "file-1"}, "cache_control": {"type": "ephemeral"}}]}]});
+    let strict = quirks(&json!({"message_refuses": ["cache_control"]}));
+    let (encoded, body, _) = encoded("openai", strict, &chat).unwrap();
+    assert_eq!(body["input"][0]["content"], json!([{"type": "input_file", "file_id": "file-1"}]));
+    assert_eq!(encoded.dropped, ["messages[0].content[0].cache_control"]);
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked.to_string())).unwrap();
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let encoded = crate::format::provider_format("openai").unwrap().encode(&request, &target).unwrap();
+    let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+    let file =
+        json!({"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}, "prompt_cache_breakpoint": mark});
+    assert_eq!(body["messages"][0]["content"][0], file);
+    assert_eq!(encoded.dropped, ["messages[0].content[0].detail", "messages[0].content[1].detail"]);
+}
