@@ -60,7 +60,7 @@ pub struct Wildcard {
     pub newer: bool,
     /// The version of that API, where it has one of its own.
     pub newer_version: Option<String>,
-    /// Whether it is where its region is, so that a model that says another is asked there.
+    /// Whether it is where its region is, so that a model that says another, or is in another alone, is asked there.
     pub regional: bool,
 }
 

@@ -1,6 +1,7 @@
 //! The providers by the names LiteLLM gives them (`data/providers.json`): which format they speak, where they
 //! are, which variable holds their key. `simulated` is ours and has neither place nor key.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use http::HeaderName;
@@ -65,6 +66,9 @@ pub(super) struct Provider {
     /// Where it is in a project and a location, or in a region: `{project}`, `{location}` and `{region}` stand for them.
     #[serde(default)]
     pub(super) regional_base: Option<String>,
+    /// Models that are in few locations, and which, the first of them where nobody says one.
+    #[serde(default)]
+    pub(super) few_locations: BTreeMap<String, Vec<String>>,
     /// Whose prices and windows its models have in the table of models; its own unless said.
     #[serde(default)]
     pub(super) models_of: Option<String>,

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::aws_role::is_origin;
 use crate::catalog::{GoogleAccount, GoogleProof};
@@ -19,6 +20,8 @@ const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 const LARGEST: u64 = 1 << 20;
 /// Longer paths are not told.
 const LONGEST_TOLD: usize = 256;
+/// How tokens of a user's consent begin, which may look like paths.
+const TOKENS: &str = "1//";
 /// Kinds of Google's credentials that are not spoken.
 const OTHERS: [&str; 4] =
     ["external_account", "external_account_authorized_user", "impersonated_service_account", "gdch_service_account"];
@@ -45,7 +48,8 @@ struct KeyFile {
     client_email: Option<String>,
     private_key: Option<String>,
     private_key_id: Option<String>,
-    client_id: Option<String>,
+    /// Of a service account, which needs none, it is digits alone: a number where a mapping says it without quotes.
+    client_id: Option<Value>,
     client_secret: Option<String>,
     refresh_token: Option<String>,
 }
@@ -68,6 +72,7 @@ pub(super) fn find(written: &SecretString) -> Result<Found, Unusable> {
 fn shown(written: &str) -> &str {
     let path = Path::new(written);
     let is_path = path.components().count() > 1 || path.extension().is_some_and(|ending| ending == "json");
+    let is_path = is_path && !written.starts_with(TOKENS);
     if is_path && written.len() <= LONGEST_TOLD && !written.contains(char::is_control) {
         written
     } else {
@@ -100,7 +105,8 @@ fn of_text(text: &str) -> Result<Found, Unusable> {
         }
         Some("authorized_user") => {
             let of = "a user's credentials";
-            let client = part(file.client_id, "client_id", of)?;
+            let client = file.client_id.as_ref().and_then(Value::as_str).map(str::to_owned);
+            let client = part(client, "client_id", of)?;
             let secret = part(file.client_secret, "client_secret", of)?.into();
             let token = part(file.refresh_token, "refresh_token", of)?.into();
             // It names no other, as in LiteLLM.
@@ -158,6 +164,8 @@ mod tests {
         assert_eq!((found.account.token_uri.as_str(), found.account.quota_project.as_deref()), (TOKEN_URI, None));
         let GoogleProof::Key { email, id, .. } = &found.account.proof else { panic!("a service account") };
         assert_eq!((email.as_str(), id.as_deref()), ("tester@test-project.iam.gserviceaccount.com", Some("key-1")));
+        let unquoted = ACCOUNT.replace("\"client_id\": \"1\"", "\"client_id\": 113774264463038321964");
+        assert!(unquoted != ACCOUNT && text_of(&unquoted).is_ok(), "a number that nobody needs");
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("adc.json");
         fs::write(&path, USER).unwrap();
@@ -182,11 +190,13 @@ mod tests {
             (r#"{"private_key": "very-secret"}"#, "its `private_key` is not an RSA key in PEM"),
             (r#"{"type": "service_account"}"#, "the key file of a service account without its `private_key`"),
             (r#"{"type": "authorized_user", "client_id": "very-secret"}"#, "credentials without its `client_secret`"),
+            (&*USER.replace("\"client-1\"", "1"), "a user's credentials without its `client_id`"),
             (federated, "credentials of the type `external_account` are not spoken yet"),
             (r#"{"type": "very-secret"}"#, "credentials of another type are not spoken yet"),
             ("/nowhere/adc.json", "/nowhere/adc.json: cannot be read: No such file"),
             ("/", "Google's key file: cannot be read: not a plain file"),
             ("very-secret", "Google's key file: cannot be read: No such file"),
+            ("1//very-secret", "Google's key file: cannot be read: No such file"),
             ("-----BEGIN PRIVATE KEY-----\nvery/secret", "Google's key file: cannot be read"),
             (&*ACCOUNT.replace("BEGIN", "BEGUN"), "its `private_key` is not an RSA key in PEM"),
             (&*ACCOUNT.replace("\\n-----END", "AAAA\\n-----END"), "or not all of one"),

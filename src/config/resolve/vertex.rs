@@ -1,7 +1,8 @@
 //! Vertex AI: where a project's models are, and whose account authorises its requests.
 //!
-//! As in LiteLLM, the entry wins over the variables `VERTEXAI_PROJECT`, `VERTEXAI_LOCATION` and `GOOGLE_APPLICATION_CREDENTIALS`; the location is
-//! `us-central1` where nobody says, and the project the one that the account's key file names.
+//! As in LiteLLM, the entry wins over the variables `VERTEXAI_PROJECT`, `VERTEXAI_LOCATION` and `VERTEXAI_CREDENTIALS`, and these over Google's own
+//! `GOOGLE_APPLICATION_CREDENTIALS`; the location is `us-central1` where nobody says, and the project the one that the account's key file names.
+//! Models that are in few locations are asked in one of theirs.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -9,11 +10,12 @@ use super::endpoint::{Endpoint, address_of, short_digest};
 use super::google_account;
 use crate::catalog::{Identity, Origin};
 use crate::config::providers::Provider;
+use crate::config::report::Grade;
 use crate::config::shape::LitellmParams;
 
 /// LiteLLM's location where nobody says another.
 const LOCATION: &str = "us-central1";
-/// Versions of the API that an address may say without saying more.
+// Versions of the API that an address may say without saying more.
 const VERSIONS: [&str; 2] = ["/v1", "/v1beta1"];
 
 /// A deployment of `model` there. `None` where it is left out; what is noted says why.
@@ -59,14 +61,49 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         places.leave_out_at("vertex_project", format!("`{}` needs the name of a project", row.name), hint);
         return None;
     };
-    let location = params.vertex_location.clone().or_else(|| variable("VERTEXAI_LOCATION"));
-    let location = location.unwrap_or_else(|| LOCATION.to_owned());
-    let origin = origin(params, row, &project, &location)?;
+    let written = params.vertex_location.clone().or_else(|| variable("VERTEXAI_LOCATION"));
+    let location = location_of(row, &model, written.as_deref());
+    if written.as_deref().is_some_and(|written| written != location) {
+        let note = format!("the model is asked in `{location}`: there is none elsewhere");
+        places.downgrade("vertex_location", Grade::Approximate, note);
+    }
+    let (origin, regional) = origin(params, row, &project, location)?;
     let identity = Some(Identity::Google(found.account));
-    Some(Endpoint { credential_name, identity, ..Endpoint::of(row, model, origin) })
+    Some(Endpoint { credential_name, identity, regional, ..Endpoint::of(row, model, origin) })
 }
 
-fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, location: &str) -> Option<Origin> {
+/// Where a model is asked: where the file or a variable says, unless it is in others alone. As in LiteLLM (`get_vertex_region`), the first
+/// of those is taken.
+fn location_of<'a>(row: &'static Provider, model: &str, written: Option<&'a str>) -> &'a str {
+    let few = row.few_locations.get(model);
+    let has_it = |location: &&str| few.is_none_or(|few| few.iter().any(|one| one == location));
+    let first = few.and_then(|few| few.first()).map(String::as_str);
+    written.filter(has_it).or(first).unwrap_or(LOCATION)
+}
+
+/// Where `model` is asked of the cloud, where this address of its own is in a location that does not have it.
+pub(super) fn elsewhere(row: &'static Provider, address: &str, model: &str) -> Option<String> {
+    let (project, rest) = address.split_once("/projects/")?.1.split_once("/locations/")?;
+    let (written, _) = rest.split_once('/')?;
+    let location = location_of(row, model, Some(written));
+    (location != written).then(|| address_in(row, project, location))
+}
+
+/// The cloud's own address of a project's models in a location.
+fn address_in(row: &Provider, project: &str, location: &str) -> String {
+    let (place, host) = match location {
+        // The one location without a host of its own.
+        "global" => ("{location}", String::new()),
+        // Continents have hosts of another kind.
+        "us" | "eu" => ("{location}aiplatform", format!("aiplatform.{location}.rep")),
+        _ => ("{location}", format!("{location}-")),
+    };
+    let template = row.regional_base.as_deref().unwrap_or_default();
+    template.replacen(place, &host, 1).replace("{location}", location).replace("{project}", project)
+}
+
+/// The address, and whether it is the cloud's own.
+fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, location: &str) -> Option<(Origin, bool)> {
     let places = &params.places;
     // A location becomes a part of the host; a project may be one of a domain's, `example.com:name`.
     let made_of = |name: &str, others: &str| {
@@ -79,18 +116,11 @@ fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, locatio
         }
     }
     let base_env = || row.base_env.iter().find_map(|name| places.reader.variable(name));
-    let template = row.regional_base.as_deref().unwrap_or_default();
-    let (place, host) = match location {
-        // The one location without a host of its own.
-        "global" => ("{location}", String::new()),
-        // Continents have hosts of another kind.
-        "us" | "eu" => ("{location}aiplatform", format!("aiplatform.{location}.rep")),
-        _ => ("{location}", format!("{location}-")),
-    };
-    let cloud = template.replacen(place, &host, 1).replace("{location}", location).replace("{project}", project);
+    let cloud = address_in(row, project, location);
     let own = params.api_base.clone().or_else(base_env);
+    let regional = own.is_none();
     let base = own.map_or_else(|| cloud.clone(), |own| at_own_address(&own, &cloud, row));
-    address_of(places, &base, row)
+    Some((address_of(places, &base, row)?, regional))
 }
 
 /// Where models are asked at an address of the operator's own. As in LiteLLM, one that says nothing, or a version alone, behind its host
@@ -124,8 +154,49 @@ fn path_of(address: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::at_own_address;
+    use super::{at_own_address, location_of};
+    use crate::catalog::Origin;
     use crate::config::providers::{Found, find};
+    use crate::config::{Grade, parse};
+
+    const ACCOUNT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/google/service-account.json");
+
+    #[test]
+    fn a_model_that_is_in_few_locations_is_asked_in_one_of_them() {
+        let (coder, instruct) = ("qwen/qwen3-coder-480b-a35b-instruct-maas", "qwen/qwen3-235b-a22b-instruct-2507-maas");
+        for (model, written, location) in [
+            (coder, None, "global"),
+            (coder, Some("us-east5"), "global"),
+            (instruct, Some("us-south1"), "us-south1"),
+            (instruct, Some("us-east5"), "global"),
+            ("gemini-2.5-pro", None, "us-central1"),
+            ("gemini-2.5-pro", Some("europe-west4"), "europe-west4"),
+        ] {
+            let Found::Spoken(row, _) = find(model, Some("vertex_ai"), None) else { panic!("{model}") };
+            assert_eq!(location_of(row, model, written), location, "{model} in {written:?}");
+        }
+        let text = format!(
+            "model_list: [{{model_name: a, litellm_params: {{model: vertex_ai/{coder}, vertex_project: p, \
+             vertex_location: us-east5, vertex_credentials: \"{ACCOUNT}\"}}}}]\n"
+        );
+        let loaded = parse(&text, "a.yaml", &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+        let Origin::Http(told) = &loaded.settings.catalog.groups["a"].deployments[0].origin else { panic!("{coder}") };
+        assert_eq!(**told, *"https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi");
+        let row = loaded.report.iter().find(|row| row.key.ends_with(".vertex_location")).unwrap();
+        assert!(row.grade == Grade::Approximate && row.note.contains("`global`"), "{}", row.note);
+    }
+
+    #[test]
+    fn litellm_s_variable_of_credentials_is_read_before_google_s() {
+        let env = |name: &str| match name {
+            "VERTEXAI_CREDENTIALS" => Some(ACCOUNT.to_owned()),
+            "GOOGLE_APPLICATION_CREDENTIALS" => Some("/nowhere/adc.json".to_owned()),
+            _ => None,
+        };
+        let text = "model_list: [{model_name: a, litellm_params: {model: vertex_ai/gemini-2.5-pro}}]";
+        let loaded = parse(text, "a.yaml", &env).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(loaded.left_out.is_empty(), "{:?}", loaded.left_out);
+    }
 
     #[test]
     fn an_address_of_one_s_own_means_what_it_means_in_litellm() {

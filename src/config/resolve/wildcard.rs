@@ -5,7 +5,7 @@
 //! may have one, and the row of the filled name serves it. That name is read as one that is written: its route, its region, its mark.
 
 use super::endpoint::{Endpoint, found};
-use super::{azure, bedrock};
+use super::{azure, bedrock, vertex};
 use crate::catalog::{Deployment, Origin, Wildcard};
 use crate::config::providers::{self, Found, Provider};
 use crate::config::shape::{LitellmParams, ModelEntry};
@@ -17,7 +17,9 @@ pub(super) fn entries<'r, 'e>(entry: ModelEntry<'r, 'e>) -> Vec<ModelEntry<'r, '
     let params = &entry.params;
     let (places, reader) = (&params.places, params.places.reader);
     let alone = params.model.as_deref() == Some("*");
-    if !alone || params.custom_llm_provider.is_some() || places.has("api_base") || params.simulated.is_some() {
+    // Who answers in this process needs no provider.
+    let here = params.simulated.is_some() || params.mock_response.is_some();
+    if !alone || params.custom_llm_provider.is_some() || places.has("api_base") || here {
         return by_rows(entry);
     }
     if places.has("api_key") {
@@ -148,10 +150,12 @@ pub fn filled(deployment: &Deployment, wildcard: &Wildcard, written: &str) -> Op
     let known = known_model(row.models_of(), model);
     let own_version = wildcard.newer_version.clone().filter(|_| is_newer);
     let api_version = own_version.or_else(|| deployment.api_version.clone()).or_else(|| known.api_version.clone());
-    let origin = match region {
-        Some(region) if wildcard.regional => Origin::Http(bedrock::address_in(row, region).into()),
-        _ => deployment.origin.clone(),
+    let elsewhere = match region {
+        Some(region) if wildcard.regional => Some(bedrock::address_in(row, region)),
+        None if wildcard.regional => vertex::elsewhere(row, address, model),
+        _ => None,
     };
+    let origin = elsewhere.map_or_else(|| deployment.origin.clone(), |address| Origin::Http(address.into()));
     let (model, region) = (model.to_owned(), region.map(str::to_owned));
     Some(Filled { model, format, quirks, api_version, known, origin, region })
 }
@@ -228,6 +232,7 @@ mod tests {
             "openai/gpt-5-pro",
             "openai/responses/gpt-4.1",
             "vertex_ai/claude-opus-4-6",
+            "vertex_ai/deepseek-ai/deepseek-v3.1-maas",
             "vertex_ai/gemini-2.5-pro",
             "vertex_ai/meta/llama-4-maas",
         ] {
@@ -278,6 +283,18 @@ mod tests {
         assert_eq!((found.origin, found.region.as_deref()), (Origin::Http("https://x.test".into()), Some("us-west-1")));
         let gpt = group("azure/gpt-*", "");
         assert_eq!(gpt.settings.catalog.groups["*"].deployments[0].model, "gpt-*");
+    }
+
+    #[test]
+    fn a_star_alone_that_is_answered_here_needs_no_provider_s_key() {
+        let text = "model_list: [{model_name: \"*\", litellm_params: {model: \"*\", mock_response: Here.}}]";
+        for env in [&env as &dyn Fn(&str) -> Option<String>, &|_: &str| None::<String>] {
+            let loaded = parse(text, "a.yaml", env).unwrap_or_else(|problems| panic!("{problems}"));
+            let [one] = &loaded.settings.catalog.groups["*"].deployments[..] else { panic!("one deployment") };
+            let wildcard = one.wildcard.as_ref().unwrap();
+            let model = wildcard.fill(&["mine"], "mine", |_| None).unwrap();
+            assert_eq!(filled(one, wildcard, &model).map(|found| found.model).as_deref(), Some("mine"));
+        }
     }
 
     #[test]

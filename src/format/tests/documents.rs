@@ -81,8 +81,7 @@ fn a_document_at_an_address_is_fetched_by_all_that_fetch_some() {
 #[test]
 fn a_document_at_an_address_is_refused_where_nobody_fetches_it() {
     const URL: &str = "https://example.org/a.pdf";
-    let strict: &Quirks =
-        Box::leak(Box::new(serde_json::from_value(json!({"no_file_addresses": true})).unwrap()));
+    let strict: &Quirks = Box::leak(Box::new(serde_json::from_value(json!({"no_file_addresses": true})).unwrap()));
     let chat =
         |content: Value| json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [content]}]});
     let file = |file: Value| chat(json!({"type": "file", "file": file}));
