@@ -25,87 +25,114 @@ float witgate_of(witgate_row row, const char *name) {
   return column ? column[row.index] : __builtin_nanf("");
 }
 
-/* Bits that compare as the scores do. */
-static uint64_t ordered(double score) {
-  if (score != score) score = 1.0 / 0.0;
-  score += 0.0; /* Both zeros are one. */
-  uint64_t bits;
-  memcpy(&bits, &score, sizeof bits);
-  return bits ^ ((uint64_t)((int64_t)bits >> 63) | 1ull << 63);
+/* The first bits of what orders scores: one that is no number is infinite, and both zeros are one. */
+static uint32_t first_bits(const double *score) {
+  uint32_t bits;
+  memcpy(&bits, (const char *)score + sizeof bits, sizeof bits);
+  bits = (bits & INT32_MAX) > 0x7ff00000 ? 0x7ff00000 : bits;
+  bits = bits == 1u << 31 ? 0 : bits;
+  return bits ^ ((uint32_t)((int32_t)bits >> 31) | 1u << 31);
 }
 
-static void in_order(uint64_t *one, uint64_t *other) {
-  uint64_t low = *one < *other ? *one : *other, high = *one < *other ? *other : *one;
-  *one = low, *other = high;
+/* Four numbers that are compared at once. What is to be sorted stands in rows of them and goes down the first column, then down the second.
+ * Which pairs are compared does not depend on the numbers, so there is no branch that the processor cannot foresee. */
+typedef uint32_t lanes __attribute__((vector_size(16), may_alias));
+/* In one large function with all else there would be too few registers for loops like these. */
+#define APART __attribute__((noinline))
+#define TURNED(from, a, b, c, d) __builtin_shufflevector(from, from, a, b, c, d)
+
+static lanes least(lanes one, lanes other) {
+  lanes less = (lanes)(one < other);
+  return (one & less) | (other & ~less);
 }
 
-/* Sorts up to eight without a branch that the processor cannot foresee. Eight are read and written whatever `count` is. */
-static void sort_few(const uint64_t *from, size_t count, uint64_t *to) {
-  uint64_t a = from[0], b = from[1], c = from[2], d = from[3], e = from[4], f = from[5], g = from[6], h = from[7];
-  if (count < 8) {
-    h = -1ull, g = count < 7 ? -1ull : g, f = count < 6 ? -1ull : f, e = count < 5 ? -1ull : e;
-    d = count < 4 ? -1ull : d, c = count < 3 ? -1ull : c, b = count < 2 ? -1ull : b;
-  }
+static lanes most(lanes one, lanes other) {
+  lanes less = (lanes)(one < other);
+  return (other & less) | (one & ~less);
+}
+
+static void in_order(lanes *one, lanes *other) {
+  lanes low = least(*one, *other);
+  *other = most(*one, *other), *one = low;
+}
+
+/* Sorts every column of eight rows. */
+static void sort_eight(lanes *rows) {
+  lanes a = rows[0], b = rows[1], c = rows[2], d = rows[3], e = rows[4], f = rows[5], g = rows[6], h = rows[7];
   in_order(&a, &c), in_order(&b, &d), in_order(&e, &g), in_order(&f, &h);
   in_order(&a, &e), in_order(&b, &f), in_order(&c, &g), in_order(&d, &h);
   in_order(&a, &b), in_order(&c, &d), in_order(&e, &f), in_order(&g, &h);
   in_order(&c, &e), in_order(&d, &f);
   in_order(&b, &e), in_order(&d, &g);
   in_order(&b, &c), in_order(&d, &e), in_order(&f, &g);
-  to[0] = a, to[1] = b, to[2] = c, to[3] = d, to[4] = e, to[5] = f, to[6] = g, to[7] = h;
+  rows[0] = a, rows[1] = b, rows[2] = c, rows[3] = d, rows[4] = e, rows[5] = f, rows[6] = g, rows[7] = h;
 }
 
-/* Merges two sorted runs, one at most one longer than the other, from both ends at once: two chains that the processor follows beside
- * each other, and no branch that it cannot foresee. */
-static void merge(const uint64_t *left, const uint64_t *middle, const uint64_t *end, uint64_t *to) {
-  const uint64_t *right = middle, *last_left = middle - 1, *last_right = end - 1;
-  uint64_t *last = to + (end - left) - 1;
-  for (size_t pairs = (size_t)(end - left) / 2, odd = (size_t)(end - left) % 2; ; pairs--) {
-    if (pairs == 0) {
-      if (odd) *to = left <= last_left ? *left : *right;
-      return;
-    }
-    uint64_t one = *left, other = *right;
-    bool second = other < one;
-    *to++ = second ? other : one;
-    right += second, left += !second;
-    one = *last_left, other = *last_right;
-    second = other < one;
-    *last-- = second ? one : other;
-    last_left -= second, last_right -= !second;
+/* Puts columns in order of which each falls after it rises: pairs half as far apart each time. */
+APART static void settle(lanes *rows, size_t count, size_t apart) {
+  for (; apart >= 8; apart /= 2)
+    for (size_t block = 0; block < count; block += 2 * apart)
+      for (size_t row = block; row < block + apart; row++) in_order(rows + row, rows + row + apart);
+  for (lanes *eight = rows; eight < rows + count; eight += 8) {
+    lanes a = eight[0], b = eight[1], c = eight[2], d = eight[3], e = eight[4], f = eight[5], g = eight[6], h = eight[7];
+    in_order(&a, &e), in_order(&b, &f), in_order(&c, &g), in_order(&d, &h);
+    in_order(&a, &c), in_order(&b, &d), in_order(&e, &g), in_order(&f, &h);
+    in_order(&a, &b), in_order(&c, &d), in_order(&e, &f), in_order(&g, &h);
+    eight[0] = a, eight[1] = b, eight[2] = c, eight[3] = d, eight[4] = e, eight[5] = f, eight[6] = g, eight[7] = h;
   }
 }
 
-void witgate_rank(const double *scores, size_t count, witgate_answer *answer) {
-  /* The first bits of each score with the index in the place of the last ones: whole numbers sort faster. */
-  uint64_t *spare = witgate_take(2 * (count + 8) * sizeof *spare), *keys = spare + count + 8, mask = 1;
+/* Sorts what stands in 8, 16, 32 ... rows. */
+APART static void sort(lanes *rows, size_t count) {
+  for (size_t eight = 0; eight < count; eight += 8) sort_eight(rows + eight);
+  for (size_t merged = 16; merged <= count; merged *= 2) {
+    for (size_t block = 0; block < count; block += merged)
+      for (size_t row = 0; row < merged / 2; row++) in_order(rows + block + row, rows + block + merged - 1 - row);
+    settle(rows, count, merged / 4);
+  }
+  /* The first column with the second, the third with the fourth: from above with from below. */
+  for (size_t row = 0; row < count / 2; row++) {
+    lanes *below = rows + count - 1 - row, other = TURNED(*below, 1, 0, 3, 2);
+    lanes low = least(rows[row], other), high = most(rows[row], other);
+    rows[row] = __builtin_shufflevector(low, high, 0, 5, 2, 7);
+    *below = __builtin_shufflevector(low, high, 1, 4, 3, 6);
+  }
+  settle(rows, count, count / 2);
+  /* These two with those two, in the same way. */
+  for (size_t row = 0; row < count / 2; row++) {
+    lanes *below = rows + count - 1 - row, other = TURNED(*below, 3, 2, 1, 0);
+    lanes low = least(rows[row], other), high = most(rows[row], other);
+    rows[row] = __builtin_shufflevector(low, high, 0, 1, 6, 7);
+    *below = __builtin_shufflevector(low, high, 3, 2, 5, 4);
+  }
+  for (size_t row = 0; row < count; row++) {
+    lanes other = TURNED(rows[row], 1, 0, 3, 2);
+    rows[row] = __builtin_shufflevector(least(rows[row], other), most(rows[row], other), 0, 5, 2, 7);
+  }
+  settle(rows, count, count / 2);
+}
+
+APART void witgate_rank(const double *scores, size_t count, witgate_answer *answer) {
+  size_t rows = 8, mask = 1;
+  while (4 * rows < count) rows *= 2;
   while (mask < count) mask = mask << 1 | 1;
-  for (size_t index = 0; index < count; index++) spare[index] = (ordered(scores[index]) & ~mask) | index;
-  /* As many runs as make the longest have eight at most, all of about one length; then half as many, until there is one. */
-  unsigned level = 0;
-  while (count > (size_t)8 << level) level++;
-  for (size_t run = 0; run < (size_t)1 << level; run++) {
-    size_t start = run * count >> level;
-    sort_few(spare + start, ((run + 1) * count >> level) - start, keys + start);
-  }
-  for (; level > 0; level--) {
-    for (size_t run = 0; run < (size_t)1 << level; run += 2)
-      merge(keys + (run * count >> level), keys + ((run + 1) * count >> level), keys + ((run + 2) * count >> level),
-            spare + (run * count >> level));
-    uint64_t *sorted = spare;
-    spare = keys;
-    keys = sorted;
-  }
-  uint32_t *ranking = answer->deployments;
-  for (size_t next = 0; next < count; next++) {
-    uint32_t index = (uint32_t)(keys[next] & mask);
+  uint32_t *keys = witgate_take(4 * rows * sizeof *keys), *ranking = answer->deployments;
+  /* The first bits of each score with the index in the place of the last ones. */
+  for (size_t index = 0; index < count; index++) keys[index] = (first_bits(scores + index) & ~(uint32_t)mask) | (uint32_t)index;
+  for (size_t index = count; index < 4 * rows; index++) keys[index] = UINT32_MAX;
+  sort((lanes *)keys, rows);
+  for (size_t column = 0, place = 0; place < count; column++)
+    for (size_t row = 0; row < rows && place < count; row++) ranking[place++] = keys[4 * row + column] & (uint32_t)mask;
+  answer->count = count;
+  /* Scores may differ in their last bits only. Infinite ones, and those that are none, have others like them alone. */
+  unsigned wrong = 0;
+  for (size_t place = 1; place < count; place++) wrong |= scores[ranking[place - 1]] > scores[ranking[place]];
+  for (size_t next = 1; wrong && next < count; next++) {
+    uint32_t index = ranking[next];
     size_t place = next;
-    /* Scores that differ in their last bits only are put right here; infinite ones and those that are none have others like them alone. */
-    if (next > 0 && (keys[next] ^ keys[next - 1]) <= mask)
-      for (; place > 0 && scores[ranking[place - 1]] > scores[index]; place--) ranking[place] = ranking[place - 1];
+    for (; place > 0 && scores[ranking[place - 1]] > scores[index]; place--) ranking[place] = ranking[place - 1];
     ranking[place] = index;
   }
-  answer->count = count;
 }
 
 /* The calls. */
