@@ -21,6 +21,7 @@ use crate::moment::Moment;
 use crate::snapshot::Caller;
 use crate::virtual_key::{KeyHash, VirtualKey};
 
+use kept::Unreadable;
 use renewed::Renewed;
 pub use teams::{KnownTeam, TeamBook};
 
@@ -58,6 +59,8 @@ pub struct KeyBook {
     changed: Condvar,
     /// Keys that are other ones now.
     renewed: Renewed,
+    /// What is kept and cannot be read.
+    unreadable: Unreadable,
     /// The teams that are kept beside.
     pub teams: TeamBook,
     limits: Arc<Limits>,
@@ -70,8 +73,8 @@ impl KeyBook {
     pub fn new(limits: Arc<Limits>, budgets: Arc<Budgets>) -> Self {
         let teams = TeamBook::new(Arc::clone(&limits), Arc::clone(&budgets));
         let (known, sources, renewed) = (ArcSwap::default(), Mutex::default(), Renewed::default());
-        let (changing, changed) = (Mutex::default(), Condvar::new());
-        Self { known, sources, changing, changed, renewed, teams, limits, budgets }
+        let (changing, changed, unreadable) = (Mutex::default(), Condvar::new(), Unreadable::default());
+        Self { known, sources, changing, changed, renewed, unreadable, teams, limits, budgets }
     }
 
     /// The key that was shown.

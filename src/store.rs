@@ -9,9 +9,11 @@
 
 mod aside;
 mod batches;
+mod changes;
 mod encrypted;
 mod feedback;
 mod items;
+mod kept_rows;
 mod keys;
 mod postgres;
 mod renewed;
@@ -48,8 +50,10 @@ use postgres::{Postgres, Writing};
 use writer::{FileSink, Sink, State, Writer};
 
 pub use batches::{BatchStore, KeptBatch, KeptFile, LineCounts, LineEnd, LinePlace, Listed};
+pub use changes::Unchanged;
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
 pub use items::{ItemState, ItemStore, Items, KeptItem, Paid};
+pub use kept_rows::{Loaded, Unread};
 pub use keys::{KeyStore, KeysVersion};
 pub use shared_items::{Counts, SharedItems};
 pub use shared_runs::{SeenWorker, SharedRun, shared_runs};

@@ -23,7 +23,7 @@ use crate::keys::{KeyBook, KnownKey};
 use crate::moment::Moment;
 use crate::pipeline::Gateway;
 use crate::snapshot::Caller;
-use crate::store::Ledger;
+use crate::store::{KeyStore, Ledger, Unchanged};
 use crate::virtual_key::{KeyHash, PREFIX, VirtualKey};
 
 use super::{App, access, probe, refusal, shortened};
@@ -33,6 +33,10 @@ use fields::Fields;
 const BODY: usize = 1 << 20;
 /// Keys of one page that is asked for without a size, and at most.
 const PAGE: [usize; 2] = [10, 100];
+/// The status of a change that what is kept does not admit.
+const CONFLICT: u16 = 409;
+/// The code of a change that somebody else came before.
+const OVERTAKEN: &str = "changed_meanwhile";
 
 /// `POST /key/generate`.
 pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
@@ -52,7 +56,7 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
         let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
         free_alias(app, &made, hash)?;
         free_of_spend(app, hash, None, "key")?;
-        let known = keep(app, made)?;
+        let known = keep(app, None, made)?;
         Ok(told_once(app, &known, &key, now))
     })
     .await
@@ -69,9 +73,10 @@ pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) 
             let alias = fields.text("key_alias")?.ok_or_else(|| missing("key"))?;
             by_alias(app, &alias)?
         };
-        let changed = fields.over(changeable(&known)?, now)?;
+        let before = changeable(&known)?;
+        let changed = fields.over(before.clone(), now)?;
         free_alias(app, &changed, changed.hash)?;
-        let known = keep(app, changed)?;
+        let known = keep(app, Some(&before), changed)?;
         let mut shown = shown(app, &known, now);
         shown.insert("key".to_owned(), json!(known.key.hash));
         Ok(Value::Object(shown))
@@ -87,7 +92,7 @@ pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Bod
     answered(&app, request, move |app, body| {
         let now = app.gateway.clock.now();
         let mut fields = Fields::read(if body.is_empty() { b"{}" } else { body })?;
-        let named = fields.take_text("key")?.or(of_path).ok_or_else(|| missing("key"))?;
+        let named = fields.take_text("key")?.or_else(|| of_path.clone()).ok_or_else(|| missing("key"))?;
         let known = find(app, &named)?;
         let (old, secret) = (changeable(&known)?, chosen(fields.take_text("new_key")?)?);
         let hash = KeyHash::of(&secret);
@@ -95,14 +100,13 @@ pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Bod
         if keys.get(hash).is_some() {
             return Err(Refusal::new(RefusalKind::InvalidRequest, "this key is there already").at("new_key"));
         }
-        let old_hash = old.hash;
         // What it has spent is found in the ledger, and what is under way comes to it.
-        let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), ..old };
+        let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), ..old.clone() };
         let made = fields.over(same, now)?;
-        free_alias(app, &made, old_hash)?;
-        free_of_spend(app, hash, Some(old_hash), "new_key")?;
-        stored(app, |ledger| ledger.keys().replace(old_hash, &made))?;
-        keys.renew(|| app.gateway.clock.now(), old_hash, made);
+        free_alias(app, &made, old.hash)?;
+        free_of_spend(app, hash, Some(old.hash), "new_key")?;
+        changed(app, |keys| keys.replace(&old, &made))?;
+        keys.renew(|| app.gateway.clock.now(), old.hash, made);
         app.gateway.capacity.notify();
         let known = keys.get(hash).ok_or_else(not_in_force)?;
         Ok(told_once(app, &known, &secret, now))
@@ -124,8 +128,8 @@ async fn set_blocked(app: &Arc<App>, request: Request<Body>, blocked: bool) -> R
     answered(app, request, move |app, body| {
         let named = Fields::read(body)?.take_text("key")?.ok_or_else(|| missing("key"))?;
         let now = app.gateway.clock.now();
-        let key = changeable(&find(app, &named)?)?;
-        let known = keep(app, VirtualKey { blocked, updated: now, ..key })?;
+        let before = changeable(&find(app, &named)?)?;
+        let known = keep(app, Some(&before), VirtualKey { blocked, updated: now, ..before.clone() })?;
         Ok(Value::Object(shown(app, &known, now)))
     })
     .await
@@ -142,11 +146,11 @@ pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) 
         if known.is_empty() {
             return Err(missing("keys"));
         }
-        let hashes = known.iter().map(|one| Ok(changeable(one)?.hash)).collect::<Result<Vec<_>, Refusal>>()?;
-        stored(app, |ledger| ledger.keys().delete(&hashes))?;
+        let gone = known.iter().map(changeable).collect::<Result<Vec<_>, Refusal>>()?;
+        changed(app, |keys| keys.delete(&gone))?;
         let (keys, now) = (Arc::clone(&app.gateway.live.read().callers.keys), app.gateway.clock.now());
-        for hash in hashes {
-            keys.remove(now, hash);
+        for key in gone {
+            keys.remove(now, key.hash);
         }
         let deleted = if named.is_empty() { aliases } else { named };
         Ok(json!({"deleted_keys": deleted}))
@@ -221,13 +225,17 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 /// Everything that is told of a key but the key.
 pub(super) fn shown(app: &App, known: &KnownKey, now: Moment) -> Map<String, Value> {
     let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
-    fields::shown(known, budget.as_ref(), now)
+    let mut told = fields::shown(known, budget.as_ref(), now);
+    if !known.configured && app.gateway.live.read().callers.keys.is_unreadable(known.key.hash) {
+        told.insert("unreadable".to_owned(), json!(true));
+    }
+    told
 }
 
-/// Writes a key and puts it in force. Blocks.
-fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
+/// Writes a key in the place of what was read of it, and puts it in force. Blocks.
+fn keep(app: &App, before: Option<&VirtualKey>, key: VirtualKey) -> Result<KnownKey, Refusal> {
     let hash = key.hash;
-    stored(app, |ledger| ledger.keys().put(&key))?;
+    changed(app, |keys| keys.put(before, &key))?;
     let keys = Arc::clone(&app.gateway.live.read().callers.keys);
     // One that was made just now has spent nothing before.
     let now = if keys.get(hash).is_none() { key.created } else { app.gateway.clock.now() };
@@ -262,13 +270,37 @@ fn chosen(wanted: Option<String>) -> Result<String, Refusal> {
 }
 
 /// Does something with what is kept. Blocks.
-pub(super) fn stored<R>(app: &App, act: impl FnOnce(&Ledger) -> Result<R, String>) -> Result<R, Refusal> {
+fn stored<R>(app: &App, act: impl FnOnce(&Ledger) -> Result<R, String>) -> Result<R, Refusal> {
     let Some(ledger) = &app.gateway.ledger else {
         let why =
             "keys are kept in the ledger, and none is kept; set `witgate.ledger` in the configuration and start again";
         return Err(Refusal::new(RefusalKind::InvalidRequest, why));
     };
     act(ledger).map_err(|why| Refusal::new(RefusalKind::Internal, why))
+}
+
+/// Changes what is kept, as it was read. Blocks.
+pub(super) fn changed(app: &App, act: impl FnOnce(&KeyStore) -> Result<(), Unchanged>) -> Result<(), Refusal> {
+    let coded = |kind: RefusalKind, code: &str, why: String| {
+        let mut refusal = Refusal::new(kind, why);
+        (refusal.status, refusal.code) = (CONFLICT, Some(code.to_owned()));
+        refusal
+    };
+    stored(app, |ledger| Ok(act(ledger.keys())))?.map_err(|why| match why {
+        Unchanged::Overtaken => {
+            let why = "another gateway changed the same key or team at the same time, so that nothing was done; ask again";
+            coded(RefusalKind::Unavailable, OVERTAKEN, why.to_owned())
+        }
+        Unchanged::AliasTaken(alias) => alias_taken(&alias),
+        Unchanged::Unread(name) => {
+            let why = format!(
+                "what is kept of {name} cannot be read here, so that nothing was changed: where a newer version wrote it, ask a gateway \
+                 of that; where it is damaged, mend or delete its row there"
+            );
+            coded(RefusalKind::InvalidRequest, "unreadable", why)
+        }
+        Unchanged::Failed(why) => Refusal::new(RefusalKind::Internal, why),
+    })
 }
 
 fn find(app: &App, named: &str) -> Result<KnownKey, Refusal> {
@@ -304,12 +336,13 @@ fn changeable(known: &KnownKey) -> Result<VirtualKey, Refusal> {
 fn free_alias(app: &App, key: &VirtualKey, own: KeyHash) -> Result<(), Refusal> {
     let Some(alias) = &key.alias else { return Ok(()) };
     match by_alias(app, alias) {
-        Ok(other) if other.key.hash != own => {
-            let message = format!("another key has the alias `{alias}`");
-            Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key_alias"))
-        }
+        Ok(other) if other.key.hash != own => Err(alias_taken(alias)),
         _ => Ok(()),
     }
+}
+
+fn alias_taken(alias: &str) -> Refusal {
+    Refusal::new(RefusalKind::InvalidRequest, format!("another key has the alias `{alias}`")).at("key_alias")
 }
 
 /// What was spent with a key counts as the one's that took its place, and must not count as another's beside: who chooses it again gets that one
@@ -351,11 +384,12 @@ pub(super) fn known_names(uri: &Uri, names: &[&str]) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalKind::InvalidRequest, message).at(first.as_str()))
 }
 
-/// Reads a body, acts, answers. One acts after another, on another thread, and to the end even if the client goes.
+/// Reads a body, acts, answers. One acts after another, on another thread, and to the end even if the client goes. Where somebody else has
+/// changed the same meanwhile, that is taken up and it acts once more.
 pub(super) async fn answered(
     app: &Arc<App>,
     request: Request<Body>,
-    act: impl FnOnce(&App, &[u8]) -> Result<Value, Refusal> + Send + 'static,
+    act: impl Fn(&App, &[u8]) -> Result<Value, Refusal> + Send + 'static,
 ) -> Response {
     let (head, body) = request.into_parts();
     let acted = async {
@@ -367,8 +401,14 @@ pub(super) async fn answered(
         let job = move || {
             let keys = Arc::clone(&acting.gateway.live.read().callers.keys);
             let acting = || {
-                take_up(&acting.gateway, &keys)?;
-                act(&acting, &body)
+                take_up(&acting.gateway, &keys, false)?;
+                match act(&acting, &body) {
+                    Err(why) if why.code.as_deref() == Some(OVERTAKEN) => {
+                        take_up(&acting.gateway, &keys, true)?;
+                        act(&acting, &body)
+                    }
+                    acted => acted,
+                }
             };
             keys.change(acting).unwrap_or_else(|| Err(not_now()))
         };
@@ -380,10 +420,11 @@ pub(super) async fn answered(
     answer(app, &head.uri, &head.headers, acted)
 }
 
-/// What another gateway has changed is changed here, too, before anything is written over it.
-fn take_up(gateway: &Gateway, keys: &KeyBook) -> Result<(), Refusal> {
-    let shared = gateway.ledger.as_ref().map(|ledger| ledger.keys()).filter(|store| store.are_shared());
-    let Some(store) = shared else { return Ok(()) };
+/// What another gateway has changed is changed here, too, before anything is written over it. Where nobody else is to change anything, that is
+/// looked for once it is known that somebody did.
+fn take_up(gateway: &Gateway, keys: &KeyBook, somebody_did: bool) -> Result<(), Refusal> {
+    let store = gateway.ledger.as_ref().map(|ledger| ledger.keys());
+    let Some(store) = store.filter(|store| somebody_did || store.are_shared()) else { return Ok(()) };
     let taken_up = keys.take_up(store, || gateway.clock.now());
     taken_up.map(drop).map_err(|why| Refusal::new(RefusalKind::Internal, format!("{why}; nothing was changed")))
 }

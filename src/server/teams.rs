@@ -20,7 +20,7 @@ use crate::virtual_key::{Allowance, KeptTeam};
 
 use super::App;
 use super::keys::fields::{Fields, shown_team};
-use super::keys::{answer, answered, missing, query, shown as shown_key, stored};
+use super::keys::{answer, answered, changed, missing, query, shown as shown_key};
 
 /// Letters of a team's name at most.
 const NAME: usize = 200;
@@ -43,7 +43,7 @@ pub(super) async fn new(State(app): State<Arc<App>>, request: Request<Body>) -> 
             return Err(Refusal::new(RefusalKind::InvalidRequest, "this team is there already").at("team_id"));
         }
         let made = fields.over_team(KeptTeam::new(id, now), now)?;
-        keep(app, made).map(|known| Value::Object(shown(app, &known, now)))
+        keep(app, None, made).map(|known| Value::Object(shown(app, &known, now)))
     })
     .await
 }
@@ -54,8 +54,9 @@ pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) 
         let now = app.gateway.clock.now();
         let mut fields = Fields::read(body)?;
         let id = fields.take_text("team_id")?.ok_or_else(|| missing("team_id"))?;
-        let changed = fields.over_team(changeable(app, &id)?, now)?;
-        let known = keep(app, changed)?;
+        let before = changeable(app, &id)?;
+        let changed = fields.over_team(before.clone(), now)?;
+        let known = keep(app, Some(&before), changed)?;
         Ok(json!({"team_id": id, "data": shown(app, &known, now)}))
     })
     .await
@@ -75,7 +76,8 @@ async fn set_blocked(app: &Arc<App>, request: Request<Body>, blocked: bool) -> R
     answered(app, request, move |app, body| {
         let id = Fields::read(body)?.take_text("team_id")?.ok_or_else(|| missing("team_id"))?;
         let now = app.gateway.clock.now();
-        let known = keep(app, KeptTeam { blocked, updated: now, ..changeable(app, &id)? })?;
+        let before = changeable(app, &id)?;
+        let known = keep(app, Some(&before), KeptTeam { blocked, updated: now, ..before.clone() })?;
         Ok(Value::Object(shown(app, &known, now)))
     })
     .await
@@ -89,10 +91,8 @@ pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) 
             return Err(missing("team_ids"));
         }
         // All of them are there, or none is taken away.
-        for id in &ids {
-            changeable(app, id)?;
-        }
-        stored(app, |ledger| ledger.keys().delete_teams(&ids))?;
+        let gone = ids.iter().map(|id| changeable(app, id)).collect::<Result<Vec<_>, Refusal>>()?;
+        changed(app, |keys| keys.delete_teams(&gone))?;
         let (keys, now) = (Arc::clone(&app.gateway.live.read().callers.keys), app.gateway.clock.now());
         let of_these = keys
             .all()
@@ -200,9 +200,9 @@ fn changeable(app: &App, id: &str) -> Result<KeptTeam, Refusal> {
     }
 }
 
-/// Writes a team and puts it in force. Blocks.
-fn keep(app: &App, team: KeptTeam) -> Result<KnownTeam, Refusal> {
-    stored(app, |ledger| ledger.keys().put_team(&team))?;
+/// Writes a team in the place of what was read of it, and puts it in force. Blocks.
+fn keep(app: &App, before: Option<&KeptTeam>, team: KeptTeam) -> Result<KnownTeam, Refusal> {
+    changed(app, |keys| keys.put_team(before, &team))?;
     let (keys, id) = (Arc::clone(&app.gateway.live.read().callers.keys), team.team_id());
     keys.teams.put(app.gateway.clock.now(), team);
     // Who waits for its limits or its budget may have more room now.
@@ -213,7 +213,11 @@ fn keep(app: &App, team: KeptTeam) -> Result<KnownTeam, Refusal> {
 
 fn shown(app: &App, known: &KnownTeam, now: Moment) -> Map<String, Value> {
     let budget: Option<BudgetReport> = known.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
-    shown_team(&known.team, budget.as_ref(), false)
+    let mut told = shown_team(&known.team, budget.as_ref(), false);
+    if app.gateway.live.read().callers.keys.is_unreadable_team(&known.team.team_id()) {
+        told.insert("unreadable".to_owned(), json!(true));
+    }
+    told
 }
 
 /// Its keys.

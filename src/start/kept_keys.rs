@@ -17,11 +17,25 @@ pub(super) fn follow(gateway: &Arc<Gateway>) {
     }
     let followed = Arc::downgrade(gateway);
     let look = move || {
-        let mut seen = None;
+        let (mut seen, mut trouble) = (None, Trouble::default());
         loop {
             std::thread::sleep(LOOK_AGAIN);
             let Some(gateway) = followed.upgrade() else { return };
-            seen = look(&gateway, seen);
+            match look(&gateway, seen) {
+                Ok(now) => {
+                    seen = now;
+                    if trouble.turns(false) {
+                        tracing::info!("keys and teams that other gateways change can be read again");
+                    }
+                }
+                Err(why) if trouble.turns(true) => {
+                    tracing::warn!(
+                        why,
+                        "keys or teams that another gateway changed cannot be read, which is tried again each second"
+                    );
+                }
+                Err(_told) => {}
+            }
         }
     };
     if let Err(fault) = std::thread::Builder::new().name("keys".to_owned()).spawn(look) {
@@ -29,28 +43,46 @@ pub(super) fn follow(gateway: &Arc<Gateway>) {
     }
 }
 
-/// Puts in force what has changed since `seen`. Returns what is seen now; what cannot be read is looked for again.
-fn look(gateway: &Gateway, seen: Option<KeysVersion>) -> Option<KeysVersion> {
-    let ledger = gateway.ledger.as_ref()?;
-    let Ok(version) = ledger.keys().version() else { return seen };
+/// Whether something is wrong, which is told when it begins and when it ends.
+#[derive(Debug, Default)]
+struct Trouble(bool);
+
+impl Trouble {
+    /// Whether it is another one now.
+    const fn turns(&mut self, now: bool) -> bool {
+        std::mem::replace(&mut self.0, now) != now
+    }
+}
+
+/// Puts in force what has changed since `seen`. Returns what is seen now.
+///
+/// # Errors
+/// It cannot be read, in words.
+fn look(gateway: &Gateway, seen: Option<KeysVersion>) -> Result<Option<KeysVersion>, String> {
+    let Some(ledger) = &gateway.ledger else { return Ok(seen) };
+    let version = ledger.keys().version()?;
     if seen == Some(version) {
-        return seen;
+        return Ok(seen);
     }
     let book = Arc::clone(&gateway.live.read().callers.keys);
-    // Nobody changes a key meanwhile.
-    match book.change(|| book.take_up(ledger.keys(), || gateway.clock.now())) {
-        Some(Ok(changed)) => {
-            if changed {
-                tracing::info!("the database has other keys or teams than before, which act from now on");
-                // Who waits for their limits or budgets may have more room.
-                gateway.capacity.notify();
-            }
-            Some(version)
-        }
-        Some(Err(why)) => {
-            tracing::warn!(why, "keys or teams that another gateway changed cannot be read, which is tried again");
-            seen
-        }
-        None => seen,
+    // Nobody changes a key meanwhile; where somebody takes too long for that, it is looked for again.
+    let Some(changed) = book.change(|| book.take_up(ledger.keys(), || gateway.clock.now())) else { return Ok(seen) };
+    if changed? {
+        tracing::info!("the database has other keys or teams than before, which act from now on");
+        // Who waits for their limits or budgets may have more room.
+        gateway.capacity.notify();
+    }
+    Ok(Some(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_when_it_begins_and_when_it_ends() {
+        let mut trouble = Trouble::default();
+        let told = [false, true, true, true, false, false, true].map(|now| trouble.turns(now));
+        assert_eq!(told, [false, true, false, false, true, false, true]);
     }
 }

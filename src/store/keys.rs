@@ -5,11 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Error, params};
 
+use super::changes::{Change, Step, Unchanged};
+use super::kept_rows::Loaded;
 use super::postgres::{Postgres, collated, numbered};
 use super::renewed::Renewed;
 use super::schema;
 use super::spent::{Layout, Question};
-use crate::virtual_key::{KeyHash, VirtualKey};
+use crate::virtual_key::VirtualKey;
 
 /// The keys beside a ledger, over a connection of their own: who changes a key waits until it is written.
 #[derive(Debug)]
@@ -43,21 +45,6 @@ impl KeyStore {
         &self.0
     }
 
-    /// What a question answers, a text a row.
-    pub(super) fn texts(&self, all: &'static str) -> Result<Vec<String>, String> {
-        match &self.0 {
-            Source::File(database) => {
-                let database = lock(database);
-                let mut statement = database.prepare(all).map_err(words)?;
-                let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(words)?;
-                texts.collect::<Result<_, _>>().map_err(words)
-            }
-            Source::Server(server) => {
-                server.run(move |client| client.query(all, &[])?.iter().map(|row| row.try_get(0)).collect())
-            }
-        }
-    }
-
     /// Whether other gateways may change them, too.
     #[must_use]
     pub const fn are_shared(&self) -> bool {
@@ -79,62 +66,30 @@ impl KeyStore {
         }
     }
 
-    /// All of them. Those that another gateway renewed are read anew with them.
+    /// All of them that can be read, and which cannot. Those that another gateway renewed are read anew with them.
     ///
     /// # Errors
     /// They cannot be read, in words.
-    pub fn load(&self) -> Result<Vec<VirtualKey>, String> {
+    pub fn load(&self) -> Result<Loaded<VirtualKey>, String> {
         self.1.forget();
-        let texts = self.texts("SELECT key FROM keys ORDER BY token")?;
-        let read =
-            |text: &String| serde_json::from_str(text).map_err(|fault| format!("a kept key cannot be read: {fault}"));
-        texts.iter().map(read).collect()
+        self.loaded()
     }
 
-    /// Keeps a key, new or changed. It is written when this returns.
+    /// Keeps a key in the place of what was read of it, `None` where it is new. It is written when this returns.
     ///
     /// # Errors
-    /// It cannot be written, in words.
-    pub fn put(&self, key: &VirtualKey) -> Result<(), String> {
-        let text = serde_json::to_string(key).map_err(|fault| fault.to_string())?;
-        let hash = key.hash.to_string();
-        match &self.0 {
-            Source::File(database) => {
-                let parameters = params![hash, key.alias, key.team, text];
-                let written = lock(database).execute("INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)", parameters);
-                written.map(drop).map_err(words)
-            }
-            Source::Server(server) => {
-                let (alias, team) = (key.alias.clone(), key.team.as_ref().map(ToString::to_string));
-                server.change(move |client| {
-                    let put = "INSERT INTO keys VALUES ($1, $2, $3, $4) ON CONFLICT (token) DO UPDATE SET \
-                         key_alias = excluded.key_alias, team = excluded.team, key = excluded.key";
-                    client.execute(put, &[&hash, &alias, &team, &text]).map(drop)
-                })
-            }
-        }
+    /// Nothing was changed: another one is kept by now, its alias is another key's, or it cannot be written.
+    pub fn put(&self, before: Option<&VirtualKey>, key: &VirtualKey) -> Result<(), Unchanged> {
+        self.change(Change { keys: vec![Step::new(before, Some(key))?], ..Change::default() })
     }
 
-    /// Forgets these keys, all of them or none.
+    /// Forgets these keys as they were read, all of them or none.
     ///
     /// # Errors
     /// As [`KeyStore::put`].
-    pub fn delete(&self, hashes: &[KeyHash]) -> Result<(), String> {
-        let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
-        match &self.0 {
-            Source::File(database) => {
-                let mut database = lock(database);
-                let transaction = database.transaction().map_err(words)?;
-                for hash in hashes {
-                    transaction.execute("DELETE FROM keys WHERE token = ?1", params![hash]).map_err(words)?;
-                }
-                transaction.commit().map_err(words)
-            }
-            Source::Server(server) => {
-                let forget = "DELETE FROM keys WHERE token = ANY($1)";
-                server.change(move |client| client.execute(forget, &[&hashes]).map(drop))
-            }
-        }
+    pub fn delete(&self, keys: &[VirtualKey]) -> Result<(), Unchanged> {
+        let keys = keys.iter().map(|key| Step::new(Some(key), None)).collect::<Result<_, _>>()?;
+        self.change(Change { keys, ..Change::default() })
     }
 
     /// One number out of the same tables, over an index that is made where there is none.

@@ -39,6 +39,8 @@ const ENTER: &str = "SET search_path TO witgate; SET lock_timeout TO '10s'; SET 
 const ENTER_TO_READ: &str = "SET search_path TO witgate; SET lock_timeout TO '10s'; SET statement_timeout TO 0";
 /// Two gateways that start at once must not make the tables twice.
 pub(super) const LOCK: i64 = 0x5749_5447_4154_4500;
+/// Nor must two change keys or teams at once.
+pub(super) const KEYS_LOCK: i64 = LOCK + 1;
 
 /// A server that is asked, from any thread.
 #[derive(Clone)]

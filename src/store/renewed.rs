@@ -33,6 +33,7 @@ impl Renewed {
     pub(super) fn note(&self, [old, new]: &[String; 2]) {
         if let Some(known) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let mut before = known.remove(old).unwrap_or_default();
+            before.extend(known.remove(new).unwrap_or_default());
             // A key may come back to what it was before.
             known.values_mut().chain([&mut before]).for_each(|names| names.retain(|name| name != old && name != new));
             before.push(old.clone());

@@ -1,3 +1,4 @@
+mod changes;
 mod ending;
 mod older;
 mod renewed;
@@ -299,13 +300,13 @@ fn keys_are_found_again_as_they_were_last_written() {
     };
     let ledger = Ledger::open(&path).unwrap();
     for alias in ["a", "b"] {
-        ledger.keys().put(&key(alias)).unwrap();
+        ledger.keys().put(None, &key(alias)).unwrap();
     }
     let changed = VirtualKey { blocked: true, ..key("b") };
-    ledger.keys().put(&changed).unwrap();
-    ledger.keys().delete(&[key("a").hash]).unwrap();
+    ledger.keys().put(Some(&key("b")), &changed).unwrap();
+    ledger.keys().delete(&[key("a")]).unwrap();
     drop(ledger);
-    assert_eq!(Ledger::open(&path).unwrap().keys().load(), Ok(vec![changed]));
+    assert_eq!(Ledger::open(&path).unwrap().keys().load().unwrap().read, [changed]);
     let bytes = std::fs::read(&path).unwrap();
     assert!(!bytes.windows(5).any(|window| window == b"sk-b\0"), "no key is written");
 }
@@ -342,25 +343,26 @@ fn teams_and_renewed_keys(ledger: &Ledger) {
     let now = Moment::from_millis(NOON);
     let keys = ledger.keys();
     let lab = KeptTeam { models: vec!["g".to_owned()], ..KeptTeam::new("lab".to_owned(), now) };
-    keys.put_team(&KeptTeam::new("lab".to_owned(), now)).unwrap();
-    keys.put_team(&lab).unwrap();
-    keys.put_team(&KeptTeam::new("other".to_owned(), now)).unwrap();
+    let [empty, other] = ["lab", "other"].map(|id| KeptTeam::new(id.to_owned(), now));
+    keys.put_team(None, &empty).unwrap();
+    keys.put_team(Some(&empty), &lab).unwrap();
+    keys.put_team(None, &other).unwrap();
     let key = |text: &str, team: &str| {
         let key = VirtualKey::new(KeyHash::of(text), String::new(), now);
         VirtualKey { team: Some(team.to_owned()), ..key }
     };
     for (text, team) in [("one", "lab"), ("two", "lab"), ("three", "other")] {
-        keys.put(&key(text, team)).unwrap();
+        keys.put(None, &key(text, team)).unwrap();
     }
-    keys.replace(KeyHash::of("one"), &key("four", "lab")).unwrap();
+    keys.replace(&key("one", "lab"), &key("four", "lab")).unwrap();
     // Of what would make two keys one nothing is done.
-    assert!(keys.replace(KeyHash::of("two"), &key("three", "lab")).is_err());
-    assert_eq!(keys.load().unwrap().len(), 3);
-    assert_eq!(keys.load_teams().unwrap(), [lab, KeptTeam::new("other".to_owned(), now)]);
-    keys.delete_teams(&["lab".to_owned()]).unwrap();
-    let left: Vec<KeyHash> = keys.load().unwrap().iter().map(|key| key.hash).collect();
-    assert_eq!((left, keys.load_teams().unwrap().len()), (vec![KeyHash::of("three")], 1));
-    keys.delete(&[KeyHash::of("three")]).unwrap();
+    assert!(keys.replace(&key("two", "lab"), &key("three", "lab")).is_err());
+    assert_eq!(keys.load().unwrap().read.len(), 3);
+    assert_eq!(keys.load_teams().unwrap().read, [lab.clone(), other.clone()]);
+    keys.delete_teams(&[lab]).unwrap();
+    assert_eq!(keys.load().unwrap().read, [key("three", "other")]);
+    assert_eq!(keys.load_teams().unwrap().read, [other]);
+    keys.delete(&[key("three", "other")]).unwrap();
 }
 
 #[test]

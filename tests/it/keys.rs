@@ -144,7 +144,7 @@ async fn changes_at_once_do_not_lose_each_other() {
         assert_eq!(deleted.status, 200);
         assert_eq!(get(&gateway, &format!("/key/info?key={key}"), "sk-master").await.status, 404);
         let kept = gateway.app.gateway.ledger.as_ref().expect("a ledger").keys().load().expect("keys");
-        assert_eq!(kept.len(), 1, "what is kept is what is in force");
+        assert_eq!(kept.read.len(), 1, "what is kept is what is in force");
     }
 }
 

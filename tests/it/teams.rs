@@ -106,5 +106,5 @@ async fn a_key_is_made_anew_and_what_it_may_do_and_has_spent_stays() {
     assert!(back["key"] == json!(other) && back["spend"] == spent, "{back}");
     assert_eq!(post(&gateway, "/key/delete", json!({"keys": [stranger]})).await.status, 200);
     let kept = gateway.app.gateway.ledger.as_ref().expect("a ledger").keys().load().expect("keys");
-    assert_eq!(kept.len(), 1);
+    assert_eq!(kept.read.len(), 1);
 }

@@ -69,7 +69,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     }
     let (origin, regional) = origin(params, row, &project, location)?;
     let identity = Some(Identity::Google(found.account));
-    Some(Endpoint { credential_name, identity, regional, ..Endpoint::of(row, model, origin) })
+    Some(Endpoint { regional, credential_name, identity, ..Endpoint::of(row, model, origin) })
 }
 
 /// Where a model is asked: where the file or a variable says, unless it is in others alone. As in LiteLLM (`get_vertex_region`), the first

@@ -18,14 +18,14 @@ pub(super) fn spend_of_renewed_keys(place: &Place) {
         ledger.wait_until_written().unwrap();
     };
     let ledger = place.write().unwrap();
-    ledger.keys().put(&key(0)).unwrap();
+    ledger.keys().put(None, &key(0)).unwrap();
     keep(&ledger, 0);
     assert_eq!((spent(&ledger, 0), spent(&ledger, 1)), (100, 0));
-    ledger.keys().replace(names[0], &key(1)).unwrap();
+    ledger.keys().replace(&key(0), &key(1)).unwrap();
     // What was under way keeps the name that it was asked with.
     keep(&ledger, 1);
     assert_eq!(spent(&ledger, 1), 200);
-    ledger.keys().replace(names[1], &key(2)).unwrap();
+    ledger.keys().replace(&key(1), &key(2)).unwrap();
     assert_eq!((spent(&ledger, 1), spent(&ledger, 2)), (0, 200));
     drop(ledger);
     let ledger = place.write().unwrap();
@@ -34,7 +34,7 @@ pub(super) fn spend_of_renewed_keys(place: &Place) {
     let is = |at: usize| Some(names[at].to_string());
     assert_eq!(took(&ledger), [is(2), is(2), None]);
     // It comes back to what it was first.
-    ledger.keys().replace(names[2], &key(0)).unwrap();
+    ledger.keys().replace(&key(2), &key(0)).unwrap();
     for ledger in [ledger, place.write().unwrap()] {
         assert_eq!(took(&ledger), [None, is(0), is(0)]);
         assert_eq!([0, 1, 2].map(|at| spent(&ledger, at)), [200, 0, 0]);

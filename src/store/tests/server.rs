@@ -261,11 +261,32 @@ fn a_renewed_key_s_spend_is_one_on_a_server_too() {
 }
 
 #[test]
+fn a_server_s_rows_are_changed_as_they_were_read_or_not_at_all() {
+    let Some(server) = Server::start() else { return };
+    let [one, other] = [(), ()].map(|()| Ledger::connect(&server.url()).unwrap());
+    changes::as_they_were_read(&one, &other);
+    let asked = Postgres::open(&server.url()).unwrap();
+    changes::rows_that_cannot_be_read(&one, |text| {
+        let text = text.to_owned();
+        asked.run(move |client| client.batch_execute(&text)).unwrap();
+    });
+}
+
+#[test]
+fn of_gateways_that_change_one_key_at_once_one_does_so_at_a_time() {
+    let Some(server) = Server::start() else { return };
+    let ledgers: Vec<Ledger> = (0..4).map(|_| Ledger::connect(&server.url()).unwrap()).collect();
+    for round in 0..20 {
+        changes::at_once(&ledgers, round);
+    }
+}
+
+#[test]
 fn a_change_that_fails_is_taken_back_and_what_is_quick_is_bounded() {
     let Some(server) = Server::start() else { return };
     let ledger = Ledger::connect(&server.url()).unwrap();
     let key = VirtualKey::new(KeyHash::of("one"), String::new(), Moment::from_millis(NOON));
-    ledger.keys().put(&key).unwrap();
+    ledger.keys().put(None, &key).unwrap();
     // A statement that fails takes back what came before it.
     let asked = Postgres::open(&server.url()).unwrap();
     let failed = asked.change(|transaction| {
@@ -273,7 +294,7 @@ fn a_change_that_fails_is_taken_back_and_what_is_quick_is_bounded() {
         transaction.execute("SELECT nothing", &[]).map(drop)
     });
     assert!(failed.is_err());
-    assert_eq!(ledger.keys().load().unwrap().len(), 1);
+    assert_eq!(ledger.keys().load().unwrap().read.len(), 1);
     let [short, long] = [
         asked.run(|client| client.query_one("SHOW lock_timeout", &[])?.try_get::<_, String>(0)),
         asked.run_long(|client| client.query_one("SHOW statement_timeout", &[])?.try_get::<_, String>(0)),
@@ -305,12 +326,12 @@ fn keys_are_kept_there_and_a_wrong_url_says_what_is_wrong() {
     let Some(server) = Server::start() else { return };
     let ledger = Ledger::connect(&server.url()).unwrap();
     let key = VirtualKey::new(KeyHash::of("one"), String::new(), Moment::from_millis(NOON));
-    ledger.keys().put(&key).unwrap();
-    ledger.keys().put(&key).unwrap();
+    ledger.keys().put(None, &key).unwrap();
+    ledger.keys().put(None, &key).unwrap();
     let other = Ledger::connect(&server.url()).unwrap();
-    assert_eq!(other.keys().load().unwrap().iter().map(|key| key.hash).collect::<Vec<_>>(), [key.hash]);
-    other.keys().delete(&[key.hash]).unwrap();
-    assert!(ledger.keys().load().unwrap().is_empty());
+    assert_eq!(other.keys().load().unwrap().read.as_slice(), std::slice::from_ref(&key));
+    other.keys().delete(&[key]).unwrap();
+    assert!(ledger.keys().load().unwrap().read.is_empty());
     teams_and_renewed_keys(&ledger);
     let refused = |url: &str| {
         let wrong = Ledger::connect(&SecretString::from(url)).unwrap_err();
