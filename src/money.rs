@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::{ServiceTier, Surcharges, Usage};
 
+mod given;
+
+pub use given::{Costs, Given, GivenSteps};
+
 /// Billionths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -34,6 +34,7 @@ use crate::upstream::Upstream;
 use crate::virtual_key::VirtualKey;
 
 mod payers;
+mod recent;
 mod wildcards;
 
 pub use payers::{Payer, Payers, Team};

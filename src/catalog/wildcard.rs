@@ -3,6 +3,10 @@
 //! LiteLLM's rule: an exact name comes before every pattern, and of patterns the one that says more. Each star stands for any text, the
 //! first for as much as it can. The stars of a deployment's model take those texts in their order.
 
+use std::sync::Arc;
+
+use crate::money::{Costs, Prices};
+
 /// A name with stars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -62,6 +66,11 @@ pub struct Wildcard {
     pub newer_version: Option<String>,
     /// Whether it is where its region is, so that a model that says another, or is in another alone, is asked there.
     pub regional: bool,
+    /// The region that its entry, or a variable, says.
+    pub region: Option<String>,
+    /// The prices that its entry gives, which are laid over those that are known of each model; `None` where it gives none, or says whose
+    /// prices all its models have.
+    pub costs: Option<Arc<Costs>>,
 }
 
 impl Wildcard {
@@ -93,6 +102,16 @@ impl Wildcard {
             filled.push_str(text);
         }
         Some(filled)
+    }
+
+    /// The prices of a model that fills the stars: `known` are those that are publicly known of it, and `own` what the entry comes to
+    /// without it.
+    #[must_use]
+    pub fn prices(&self, own: Option<&Prices>, known: Option<Prices>) -> Option<Prices> {
+        match &self.costs {
+            Some(costs) => costs.over(known).or_else(|| own.cloned()),
+            None => own.cloned().or(known),
+        }
     }
 }
 
@@ -137,6 +156,8 @@ mod tests {
             newer: true,
             newer_version: None,
             regional: false,
+            region: None,
+            costs: None,
         };
         let nobody = |_: &str| None;
         let fill = |model: &str, pattern: &str, name: &str| {

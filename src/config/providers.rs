@@ -66,6 +66,9 @@ pub(super) struct Provider {
     /// Where it is in a project and a location, or in a region: `{project}`, `{location}` and `{region}` stand for them.
     #[serde(default)]
     pub(super) regional_base: Option<String>,
+    /// The regions that it is in. A client reaches no other, unless an entry names it.
+    #[serde(default)]
+    pub(super) regions: Vec<String>,
     /// Models that are in few locations, and which, the first of them where nobody says one.
     #[serde(default)]
     pub(super) few_locations: BTreeMap<String, Vec<String>>,

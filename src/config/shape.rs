@@ -26,13 +26,13 @@ mod simulated;
 mod witgate;
 
 pub(super) use allowance::Named;
-pub(super) use costs::{Costs, Given};
+pub(super) use costs::is_price;
 pub(super) use counting::CountingKeys;
 pub(super) use embeddings::EmbeddingEntry;
 pub(super) use failures::{FallbackEntry, FallbackLists, TargetEntry};
 pub(super) use general_settings::GeneralSettings;
 pub(super) use judges::JudgeEntry;
-pub(super) use litellm_params::{LitellmParams, header};
+pub(super) use litellm_params::{LitellmParams, VERTEX_CREDENTIALS, VERTEX_LOCATION, VERTEX_PROJECT, header};
 pub(super) use litellm_settings::LitellmSettings;
 pub(super) use model_info::ModelInfo;
 pub(super) use model_list::ModelEntry;

@@ -346,6 +346,22 @@ fn what_is_beside_the_text_has_the_prices_of_the_file_or_those_that_are_known() 
 }
 
 #[test]
+fn prices_that_have_no_price_of_all_tokens_beneath_them_are_told() {
+    for (more, grade) in [("", Grade::Unsupported), (", input_cost_per_token: 1e-6", Grade::Exact)] {
+        let text = format!(
+            "model_list: [{{model_name: a, litellm_params: {{model: openai/zz, input_cost_per_token_flex: 1e-6{more}}}, \
+             model_info: {{cache_read_input_token_cost: 1e-7}}}}]"
+        );
+        let loaded = parse(&text, "a.yaml", &env).unwrap_or_else(|problems| panic!("{problems}"));
+        for key in ["litellm_params.input_cost_per_token_flex", "model_info.cache_read_input_token_cost"] {
+            let row = loaded.report.iter().find(|row| row.key.ends_with(key)).unwrap();
+            assert_eq!(row.grade, grade, "{key}: {}", row.note);
+        }
+        assert_eq!(loaded.settings.catalog.groups["a"].deployments[0].prices.is_some(), grade == Grade::Exact);
+    }
+}
+
+#[test]
 fn without_a_file_the_simulated_provider_is_served_and_the_providers_whose_keys_are_there() {
     let bare = builtin(&nothing).unwrap().settings;
     assert_eq!(bare.catalog.groups.keys().map(crate::id::GroupName::as_str).collect::<Vec<_>>(), ["simulated"]);

@@ -2,16 +2,17 @@
 //!
 //! A name that fits one gets the group with its deployments' models filled in. They keep their ids, so limits, breakers,
 //! queues, policies and metrics are those of the configured deployments, whatever names clients think of. What was filled in is kept for the
-//! next request, up to a bound.
+//! next request, up to a bound: of the names that were asked for last.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::authorization::Authorization;
 use crate::catalog::{Deployment, Origin, Pattern, Wildcard};
 use crate::config;
 use crate::id::GroupName;
 
+use super::recent::Recent;
 use super::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
 /// Names whose groups are kept.
@@ -20,11 +21,17 @@ const KEPT: usize = 256;
 const LONGEST: usize = 256;
 
 /// The patterns of a snapshot, and what was filled in lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Wildcards {
     /// Those that say most first.
     patterns: Vec<(Pattern, GroupName)>,
-    filled: Mutex<HashMap<String, Arc<GroupRuntime>>>,
+    filled: Mutex<Recent<GroupRuntime>>,
+}
+
+impl Default for Wildcards {
+    fn default() -> Self {
+        Self { patterns: Vec::new(), filled: Mutex::new(Recent::of(KEPT)) }
+    }
 }
 
 impl Wildcards {
@@ -34,7 +41,7 @@ impl Wildcards {
         let named = |group: &Arc<GroupRuntime>| Some((group.config.pattern.clone()?, group.config.name.clone()));
         let mut patterns: Vec<_> = groups.values().filter_map(named).collect();
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
-        Self { patterns, filled: Mutex::default() }
+        Self { patterns, ..Self::default() }
     }
 
     /// The group of `groups` that serves `model`. As in LiteLLM a name without a provider is looked for with it, too.
@@ -46,8 +53,9 @@ impl Wildcards {
         if self.patterns.is_empty() || model.len() > LONGEST || model.chars().any(char::is_control) {
             return None;
         }
-        if let Some(known) = self.filled.lock().unwrap_or_else(PoisonError::into_inner).get(model) {
-            return Some(Arc::clone(known));
+        let known = self.kept().get(model);
+        if known.is_some() {
+            return known;
         }
         let with_provider = || {
             let provider = config::provider_of(model)?;
@@ -55,11 +63,14 @@ impl Wildcards {
             if has_it { None } else { self.fitting(groups, &format!("{provider}/{model}")) }
         };
         let found = Arc::new(self.fitting(groups, model).or_else(with_provider)?);
-        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
-        if filled.len() < KEPT {
-            filled.insert(model.to_owned(), Arc::clone(&found));
-        }
+        // What goes is dropped when the lock is free again.
+        let gone = self.kept().keep(model, Arc::clone(&found));
+        drop(gone);
         Some(found)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Recent<GroupRuntime>> {
+        self.filled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fitting(&self, groups: &BTreeMap<GroupName, Arc<GroupRuntime>>, model: &str) -> Option<GroupRuntime> {
@@ -109,7 +120,7 @@ impl DeploymentRuntime {
         let filled = config::filled(own, wildcard, model)?;
         let config::Filled { model, format, quirks, api_version, known, origin, region } = filled;
         let config = Deployment {
-            prices: own.prices.clone().or(known.prices),
+            prices: wildcard.prices(own.prices.as_ref(), known.prices),
             context_window: own.context_window.or(known.context_window),
             max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
             api_version,

@@ -109,6 +109,23 @@ async fn a_filled_in_model_gets_its_key_as_the_one_that_is_written_out() {
 }
 
 #[tokio::test]
+async fn a_price_of_an_entry_with_stars_leaves_each_model_its_others() {
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(2)).await;
+    let params = format!("api_base: \"{}/v1\", api_key: k, input_cost_per_token: 0.001", upstream.origin());
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{ model_name: \"openai/*\", litellm_params: {{ model: \"openai/*\", {params} }} }}
+  - {{ model_name: written, litellm_params: {{ model: openai/gpt-4o-mini, {params} }} }}"
+    ))
+    .await;
+    for model in ["written", "openai/gpt-4o-mini"] {
+        let answer = gateway.post("/v1/chat/completions", &hello(model)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text);
+        assert_eq!(answer.header("x-litellm-response-cost"), "1.0006", "{model}");
+    }
+}
+
+#[tokio::test]
 async fn names_that_clients_think_of_make_no_series() {
     let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(400)).await;
     let base = upstream.origin();
@@ -247,8 +264,8 @@ router_settings: {{ num_retries: 0 }}"
         let told = asked.headers[header].to_str().expect("text");
         assert!(told.contains(value), "{model}: {told}");
     }
-    // No deployment has a name with a slash, and no other API of Bedrock's is spoken.
-    for model in ["azure/a/b", "bedrock/mantle/openai.gpt-oss-120b"] {
+    // No deployment has a name with a slash, no other API of Bedrock's is spoken, and it is in no such region.
+    for model in ["azure/a/b", "bedrock/mantle/openai.gpt-oss-120b", "bedrock/us-moon-9/amazon.nova-lite-v1:0"] {
         assert_eq!(gateway.post("/v1/chat/completions", &hello(model)).await.status, 404, "{model}");
     }
 }

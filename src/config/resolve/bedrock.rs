@@ -127,6 +127,7 @@ pub(super) fn endpoint(
     let origin = address_of(places, &written.unwrap_or_else(|| address_in(row, &region)), row)?;
     let mut endpoint = Endpoint::of(row, profile.unwrap_or(named.model).to_owned(), origin);
     endpoint.regional = regional;
+    endpoint.region = Some(region.clone());
     endpoint.known_as = profile.map(|_| named.model.to_owned());
     if let Some(known) = base_model.or(endpoint.known_as.as_deref()) {
         endpoint.quirks = row.quirks_of(known);

@@ -5,7 +5,6 @@
 //! is not spoken) is left out loudly, so that the rest is served; but no group is left empty. Its id is `model_info.id`, else derived from what identifies it, so
 //! that limits and learned state find it again after a reload and a restart.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +14,17 @@ use serde_json::{Value, json};
 use super::endpoint::{Endpoint, endpoint, short_digest};
 use super::{untaken, wildcard};
 use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice};
-use crate::chat::{ChatRequest, ServiceTier, check_path};
+use crate::chat::{ChatRequest, check_path};
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
-use crate::config::shape::{self, Costs, Given, ModelEntry};
+use crate::config::report::Grade;
+use crate::config::shape::{self, LitellmParams, ModelEntry, ModelInfo, is_price};
 use crate::config::yaml::Place;
 use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::{Counting, LimitSpec, Scope};
-use crate::money::{Price, Prices, Rates, SearchFee, Steps};
+use crate::money::{Costs, Price, Prices};
 use crate::upstream::Timeouts;
 
 /// What deployments share where they say nothing themselves.
@@ -59,6 +59,10 @@ pub(super) struct Member {
 /// The API in whose names default parameters are written.
 const DEFAULTS_API: &str = "/v1/chat/completions";
 
+/// Why a price does not act.
+const UNPRICED: &str =
+    "nothing is known of what the model's tokens cost: write `input_cost_per_token` and `output_cost_per_token`, too";
+
 /// The simulated provider's default price.
 const FREE: Prices = Prices::flat(Price(0), Price(0));
 
@@ -71,15 +75,14 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let limits = limits(&entry, defaults);
     let ModelEntry { at, model_name, blocked, params, info, .. } = entry;
     let (group, endpoint) = (model_name?, endpoint?);
-    let wildcard = wildcard::of(&params, &endpoint, info.mode.as_deref());
     let model = info.base_model.as_deref().unwrap_or_else(|| endpoint.known_name());
     let known = match &info.base_model {
         Some(name) => models::named(name),
         None => models::of_provider(endpoint.models_of, model),
     };
-    let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
-    let own_prices = [&params.costs, &info.costs].iter().any(|costs| !costs.base.is_nothing());
-    let prices = prices(&params.costs, &info.costs, known).or(free);
+    let (costs, prices) = priced(&params, &info, &endpoint, known);
+    let own_prices = !costs.base.is_nothing();
+    let wildcard = wildcard::of(&params, &endpoint, &info, costs);
     let own_id = info.id.is_some();
     let id = info.id.unwrap_or_else(|| {
         derived_id(&group, &endpoint, params.api_version.as_deref(), params.organization.as_deref())
@@ -153,7 +156,7 @@ fn makes_vectors(mode: Option<&str>, known: Option<&Model>) -> bool {
 }
 
 /// The default parameters, read as a client's request with them would be. What is never sent must be named well.
-fn request_defaults(params: &shape::LitellmParams<'_, '_>) -> Option<Arc<ChatRequest>> {
+fn request_defaults(params: &LitellmParams<'_, '_>) -> Option<Arc<ChatRequest>> {
     for why in params.additional_drop_params.iter().filter_map(|path| check_path(path).err()) {
         let hint = "for example `seed`, `metadata.user_id` or `tools[*].strict`";
         params.places.error_at("additional_drop_params", why, hint);
@@ -210,86 +213,25 @@ fn timeouts_of(wait: Option<Duration>) -> Timeouts {
     }
 }
 
-fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices> {
-    let public = known.and_then(Model::prices);
-    let own = params.or(info);
-    // A price of cached tokens or of recordings in the public table belongs to the public input price, not to one the file sets.
-    let cached = public.as_ref().filter(|_| own.base.input.is_none()).map(|public| public.base);
-    let listed = public.as_ref().map(|public| public.base);
-    // As in LiteLLM a side that nobody knows costs nothing where the other is said: a model that makes vectors has one alone.
-    let unsaid = own.base.input.or(own.base.output).map(|_| Price(0));
-    let below = Rates {
-        input: own.base.input.or(listed.map(|listed| listed.input)).or(unsaid)?,
-        output: own.base.output.or(listed.map(|listed| listed.output)).or(unsaid)?,
-        ..cached.unwrap_or_else(|| Rates::flat(Price(0), Price(0)))
-    };
-    let base = own.base.over(&below);
-    // Factors hold for any price, and a fee is beside them all.
-    let surcharges = public.as_ref().map(|public| public.surcharges).unwrap_or_default();
-    let fee = public.as_ref().and_then(|public| public.search);
-    let once = fee.is_some_and(|fee| fee.once);
-    let search = own.search.map(|each| SearchFee { each, once }).or(fee);
-    // Public steps and batch prices belong to public prices: where the file sets one of those, its own hold throughout.
-    let public = public.filter(|_| own.base.is_nothing());
-    let long = match &public {
-        Some(public) => laid_over(&own.above, public),
-        None => steps(&own.above, base),
-    };
-    let tiers = tiers(&own, base, &long, public.as_ref());
-    let of_batches = public.and_then(|public| public.batch);
-    let batch = if own.batch.is_nothing() && own.batch_above.is_empty() {
-        of_batches
-    } else {
-        // A price of cached tokens or of recordings in other requests says nothing of a batch's.
-        let below = Rates::flat(base.input, base.output);
-        let batch = own.batch.over(of_batches.as_deref().map_or(&below, |(rates, _)| rates));
-        Some((batch, steps(&own.batch_above, batch)).into())
-    };
-    Some(Prices { base, long, batch, tiers, surcharges, search })
-}
-
-/// Prices of service tiers: what the file does not say of one is as it is publicly known, else as for everybody.
-fn tiers(
-    own: &Costs,
-    base: Rates,
-    long: &Steps,
-    public: Option<&Prices>,
-) -> Option<Arc<[(ServiceTier, Rates, Steps)]>> {
-    let known = |tier: ServiceTier| {
-        let mut all = public?.tiers.as_ref()?.iter();
-        all.find(|(one, ..)| *one == tier).map(|(_, rates, steps)| (*rates, steps.clone()))
-    };
-    let given = ServiceTier::ALL.into_iter().zip(&own.tiers).filter_map(|(tier, (given, above))| {
-        let known = known(tier);
-        if given.is_nothing() && above.is_empty() {
-            return known.map(|(rates, steps)| (tier, rates, steps));
+/// The prices that the entry gives, and what they come to over those that are known of its model. Those of a tier, a search or a cache do not
+/// act where nothing is known of the rest.
+fn priced<'r, 'e>(
+    params: &LitellmParams<'r, 'e>,
+    info: &ModelInfo<'r, 'e>,
+    endpoint: &Endpoint,
+    known: Option<&Model>,
+) -> (Costs, Option<Prices>) {
+    let costs = params.costs.or(&info.costs);
+    let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
+    let prices = costs.over(known.and_then(Model::prices).or(free));
+    // A model that fills stars may be known.
+    let is_unknown = prices.is_none() && !endpoint.model.contains('*');
+    for places in [&params.places, &info.places].into_iter().filter(|_| is_unknown) {
+        for entry in places.entries.iter().filter(|entry| is_price(&entry.key)) {
+            places.downgrade(&entry.key, Grade::Unsupported, UNPRICED);
         }
-        let (rates, steps) = known.unwrap_or_else(|| (base, long.clone()));
-        let prices = Prices { long: steps, ..Prices::flat(base.input, base.output) };
-        let prices = Prices { base: given.over(&rates), ..prices };
-        let steps = laid_over(above, &prices);
-        Some((tier, prices.base, steps))
-    });
-    let given: Vec<_> = given.collect();
-    (!given.is_empty()).then(|| given.into())
-}
-
-/// Of each step what the file says, and else what holds below it.
-fn steps(given: &BTreeMap<u64, Given>, base: Rates) -> Steps {
-    let step = |below: &mut Rates, (above, given): (&u64, &Given)| {
-        *below = given.over(below);
-        Some((*above, *below))
-    };
-    Steps::of(given.iter().scan(base, step).collect())
-}
-
-/// Public steps, with what the file says of them in its place.
-fn laid_over(given: &BTreeMap<u64, Given>, public: &Prices) -> Steps {
-    let mut all: BTreeMap<u64, Rates> = public.long.iter().copied().collect();
-    for (above, given) in given {
-        all.insert(*above, given.over(public.at(above.saturating_add(1))));
     }
-    Steps::of(all.into_iter().collect())
+    (costs, prices)
 }
 
 /// The organisation under the name its provider has for it; the entry's own headers win.

@@ -44,6 +44,8 @@ pub(super) struct Endpoint {
     pub(super) origin: Origin,
     /// Whether it is where its region is.
     pub(super) regional: bool,
+    /// The region that its requests are for, where it has one.
+    pub(super) region: Option<String>,
     pub(super) credential: Option<SecretString>,
     /// What the credential is known by: the variable's name, or a digest. Never the credential.
     pub(super) credential_name: String,
@@ -86,6 +88,7 @@ impl Endpoint {
             known_as: None,
             origin,
             regional: false,
+            region: None,
             credential: None,
             credential_name: String::new(),
             identity: None,
@@ -107,7 +110,7 @@ impl Endpoint {
 
 /// Where `params` lead; `info` says what the model is, where its name does not. `None` where that cannot be resolved; the
 /// problems say why.
-pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Option<Endpoint> {
+pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo<'_, '_>) -> Option<Endpoint> {
     let (places, base) = (&params.places, params.api_base.as_deref());
     if params.lacks_credential {
         return None;
@@ -174,7 +177,7 @@ fn of_provider(
     params: &LitellmParams<'_, '_>,
     row: &'static Provider,
     written: &str,
-    info: &ModelInfo,
+    info: &ModelInfo<'_, '_>,
 ) -> Option<Endpoint> {
     let (mode, base_model) = (info.mode.as_deref(), info.base_model.as_deref());
     let (model, marked) = row.asked_by(written, mode);

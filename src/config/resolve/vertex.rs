@@ -11,7 +11,7 @@ use super::google_account;
 use crate::catalog::{Identity, Origin};
 use crate::config::providers::Provider;
 use crate::config::report::Grade;
-use crate::config::shape::LitellmParams;
+use crate::config::shape::{LitellmParams, VERTEX_CREDENTIALS, VERTEX_LOCATION, VERTEX_PROJECT};
 
 /// LiteLLM's location where nobody says another.
 const LOCATION: &str = "us-central1";
@@ -26,10 +26,12 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         places.leave_out_at("model", message, "reach others through an OpenAI-compatible address");
         return None;
     }
+    let [project_key, location_key, credentials_key] =
+        [VERTEX_PROJECT, VERTEX_LOCATION, VERTEX_CREDENTIALS].map(|names| key_of(params, names));
     let given = [
-        ("vertex_project", params.vertex_project.is_some()),
-        ("vertex_location", params.vertex_location.is_some()),
-        ("vertex_credentials", params.vertex_credentials.is_some()),
+        (project_key, params.vertex_project.is_some()),
+        (location_key, params.vertex_location.is_some()),
+        (credentials_key, params.vertex_credentials.is_some()),
         ("api_base", params.api_base.is_some()),
     ];
     // What was given and could not be read is reported already.
@@ -46,30 +48,31 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     let Some((text, credential_name)) = written.or_else(from_variable) else {
         let hint =
             "write `vertex_credentials: PATH` of a service account's key file, or set GOOGLE_APPLICATION_CREDENTIALS";
-        places.leave_out_at(
-            "vertex_credentials",
-            format!("`{}` answers nobody without a service account", row.name),
-            hint,
-        );
+        places.leave_out_at(credentials_key, format!("`{}` answers nobody without a service account", row.name), hint);
         return None;
     };
     let found = google_account::find(&text);
-    let found = found.map_err(|(why, hint)| places.leave_out_at("vertex_credentials", why, hint)).ok()?;
+    let found = found.map_err(|(why, hint)| places.leave_out_at(credentials_key, why, hint)).ok()?;
     let project = params.vertex_project.clone().or_else(|| variable("VERTEXAI_PROJECT")).or(found.project);
     let Some(project) = project else {
         let hint = "write `vertex_project`, or set VERTEXAI_PROJECT";
-        places.leave_out_at("vertex_project", format!("`{}` needs the name of a project", row.name), hint);
+        places.leave_out_at(project_key, format!("`{}` needs the name of a project", row.name), hint);
         return None;
     };
     let written = params.vertex_location.clone().or_else(|| variable("VERTEXAI_LOCATION"));
     let location = location_of(row, &model, written.as_deref());
     if written.as_deref().is_some_and(|written| written != location) {
         let note = format!("the model is asked in `{location}`: there is none elsewhere");
-        places.downgrade("vertex_location", Grade::Approximate, note);
+        places.downgrade(location_key, Grade::Approximate, note);
     }
     let (origin, regional) = origin(params, row, &project, location)?;
     let identity = Some(Identity::Google(found.account));
     Some(Endpoint { regional, credential_name, identity, ..Endpoint::of(row, model, origin) })
+}
+
+/// The name by which the entry says something that has two, the first where it says nothing.
+fn key_of(params: &LitellmParams<'_, '_>, [name, other]: [&'static str; 2]) -> &'static str {
+    if !params.places.has(name) && params.places.has(other) { other } else { name }
 }
 
 /// Where a model is asked: where the file or a variable says, unless it is in others alone. As in LiteLLM (`get_vertex_region`), the first
@@ -109,8 +112,9 @@ fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, locatio
     let made_of = |name: &str, others: &str| {
         !name.is_empty() && name.chars().all(|one| one.is_ascii_alphanumeric() || others.contains(one))
     };
-    for (key, sound) in [("vertex_project", made_of(project, "-_.:")), ("vertex_location", made_of(location, "-"))] {
+    for (names, sound) in [(VERTEX_PROJECT, made_of(project, "-_.:")), (VERTEX_LOCATION, made_of(location, "-"))] {
         if !sound {
+            let key = key_of(params, names);
             places.error_at(key, format!("`{key}` is no name of one"), "letters, digits and dashes");
             return None;
         }
@@ -184,6 +188,44 @@ mod tests {
         assert_eq!(**told, *"https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi");
         let row = loaded.report.iter().find(|row| row.key.ends_with(".vertex_location")).unwrap();
         assert!(row.grade == Grade::Approximate && row.note.contains("`global`"), "{}", row.note);
+    }
+
+    #[test]
+    fn keys_that_litellm_reads_by_two_names_are_read_by_both() {
+        let loaded = |params: &str| {
+            let text = format!(
+                "model_list:\n- {{model_name: a, litellm_params: {{model: vertex_ai/gemini-2.5-pro, {params}}}}}\n\
+                 - {{model_name: a, litellm_params: {{model: simulated/a}}}}\n"
+            );
+            parse(&text, "a.yaml", &|_| None).map_err(|problems| problems.to_string())
+        };
+        let other = "vertex_ai_project: p, vertex_ai_location: europe-west4";
+        let account = format!("vertex_ai_credentials: \"{ACCOUNT}\"");
+        for (params, place) in [
+            (format!("{other}, {account}"), "p/locations/europe-west4"),
+            (format!("vertex_project: first, {other}, {account}"), "first/locations/europe-west4"),
+            (format!("{other}, {account}, vertex_location: us-east5"), "p/locations/us-east5"),
+            (format!("{other}, vertex_credentials: \"{ACCOUNT}\", vertex_ai_credentials: os.environ/NOWHERE"), "p/"),
+        ] {
+            let loaded = loaded(&params).unwrap();
+            assert!(loaded.left_out.is_empty(), "{params}: {:?}", loaded.left_out);
+            let deployments = &loaded.settings.catalog.groups["a"].deployments;
+            let Origin::Http(told) = &deployments[0].origin else { panic!("{params}") };
+            assert!(told.contains(&format!("/projects/{place}")), "{params}: {told}");
+            let mut rows = loaded.report.iter().filter(|row| row.key.contains(".vertex_"));
+            assert!(rows.all(|row| row.grade == Grade::Exact), "{params}: {:?}", loaded.report);
+        }
+        // What is wrong is told where it is written.
+        for (params, place) in [
+            ("vertex_ai_project: os.environ/NOWHERE", "a.yaml:2:88: "),
+            ("vertex_ai_credentials: /no/account.json", "a.yaml:2:92: "),
+        ] {
+            let loaded = loaded(&format!("{params}, vertex_location: global")).unwrap();
+            let [told] = &loaded.left_out[..] else { panic!("{:?}", loaded.left_out) };
+            assert!(told.to_string().starts_with(place), "{told}");
+        }
+        let told = loaded(&format!("vertex_ai_project: /, {account}")).unwrap_err();
+        assert!(told.contains("`vertex_ai_project` is no name of one"), "{told}");
     }
 
     #[test]

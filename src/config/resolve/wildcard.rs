@@ -4,13 +4,16 @@
 //! the name a client sends. Where a provider has rows for several kinds of its models, an entry with stars is a deployment of each row that
 //! may have one, and the row of the filled name serves it. That name is read as one that is written: its route, its region, its mark.
 
+use std::sync::Arc;
+
 use super::endpoint::{Endpoint, found};
 use super::{azure, bedrock, vertex};
 use crate::catalog::{Deployment, Origin, Wildcard};
 use crate::config::providers::{self, Found, Provider};
-use crate::config::shape::{LitellmParams, ModelEntry};
+use crate::config::shape::{LitellmParams, ModelEntry, ModelInfo};
 use crate::config::{KnownModel, known_model, models};
 use crate::format::{ProviderFormat, Quirks};
+use crate::money::Costs;
 
 /// The entry, or one for each deployment it stands for.
 pub(super) fn entries<'r, 'e>(entry: ModelEntry<'r, 'e>) -> Vec<ModelEntry<'r, 'e>> {
@@ -76,17 +79,25 @@ fn rows(params: &LitellmParams<'_, '_>) -> Vec<&'static Provider> {
     }
 }
 
-/// What a deployment stands for whose model has stars.
-pub(super) fn of(params: &LitellmParams<'_, '_>, endpoint: &Endpoint, mode: Option<&str>) -> Option<Wildcard> {
+/// What a deployment stands for whose model has stars. `costs` are the prices that its entry gives.
+pub(super) fn of(
+    params: &LitellmParams<'_, '_>,
+    endpoint: &Endpoint,
+    info: &ModelInfo<'_, '_>,
+    costs: Costs,
+) -> Option<Wildcard> {
     endpoint.model.contains('*').then(|| Wildcard {
         models_of: endpoint.models_of,
         provider: endpoint.provider.to_string(),
         row: endpoint.row,
         written: endpoint.written.clone(),
         by_name: params.by_name,
-        newer: mode.is_none(),
+        newer: info.mode.is_none(),
         newer_version: params.responses_api_version.clone(),
         regional: endpoint.regional,
+        region: endpoint.region.clone(),
+        // With a base model it is known what they are laid over.
+        costs: (info.base_model.is_none() && !costs.is_nothing()).then(|| Arc::new(costs)),
     })
 }
 
@@ -130,6 +141,9 @@ pub fn filled(deployment: &Deployment, wildcard: &Wildcard, written: &str) -> Op
     let (model, like) = row.marked(model);
     let (model, region) = if row.is_aws() {
         let named = bedrock::named(model).ok()?;
+        if named.region.is_some_and(|region| !is_open(row, wildcard, region)) {
+            return None;
+        }
         (named.model, named.region)
     } else {
         (model, None)
@@ -160,6 +174,12 @@ pub fn filled(deployment: &Deployment, wildcard: &Wildcard, written: &str) -> Op
     Some(Filled { model, format, quirks, api_version, known, origin, region })
 }
 
+/// Whether a name that a client sends may lead to this region: its provider is there, or the entry says it. At a host that there is not,
+/// every call would count against a deployment that serves others.
+fn is_open(row: &Provider, wildcard: &Wildcard, region: &str) -> bool {
+    row.regions.iter().any(|known| known == region) || wildcard.region.as_deref() == Some(region)
+}
+
 /// The models that are known by name of those that a deployment with stars stands for.
 pub fn known_models(wildcard: &Wildcard) -> impl Iterator<Item = &'static str> {
     models::names_of(wildcard.models_of).filter(|model| row_of(wildcard, model).is_some())
@@ -173,8 +193,6 @@ fn row_of(wildcard: &Wildcard, model: &str) -> Option<&'static Provider> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::catalog::Identity;
     use crate::config::{Loaded, parse};
@@ -223,7 +241,7 @@ mod tests {
             "azure_ai/DeepSeek-R1",
             "azure_ai/claude-sonnet-4-5",
             "bedrock/amazon.nova-lite-v1:0",
-            "bedrock/converse/cn-north-1/amazon.nova-lite-v1:0",
+            "bedrock/converse/us-gov-west-1/amazon.nova-lite-v1:0",
             "bedrock/invoke/anthropic.claude-3-haiku-20240307-v1:0",
             "bedrock/llama/arn:aws:bedrock:eu-west-1:123456789012:imported-model/x",
             "bedrock/us-west-1/anthropic.claude-3-haiku-20240307-v1:0",
@@ -257,6 +275,9 @@ mod tests {
             ("azure/*", "a/b"),
             ("bedrock/*", "mantle/openai.gpt-oss-120b"),
             ("bedrock/*", "us-west-1/agent/A/B"),
+            ("bedrock/*", "us-moon-9/amazon.nova-lite-v1:0"),
+            ("bedrock/*", "converse/cn-north-1/amazon.nova-lite-v1:0"),
+            ("bedrock/*", "llama/arn:aws:bedrock:us-moon-9:123456789012:imported-model/x"),
         ] {
             assert!(served(&clouds, group, model).is_none(), "{group} {model}");
         }
@@ -281,8 +302,50 @@ mod tests {
         // An address that is given is no region's.
         let found = fill(&group("bedrock/*", ", api_base: \"https://x.test\""), "us-west-1/m");
         assert_eq!((found.origin, found.region.as_deref()), (Origin::Http("https://x.test".into()), Some("us-west-1")));
+        // A region that an entry says is taken at its word.
+        let found = fill(&group("bedrock/us-moon-9/*", ""), "m");
+        assert_eq!((found.model.as_str(), found.region.as_deref()), ("m", Some("us-moon-9")));
+        let found = fill(&group("bedrock/*", ", aws_region_name: us-moon-9"), "us-moon-9/m");
+        assert_eq!(found.origin, Origin::Http("https://bedrock-runtime.us-moon-9.amazonaws.com".into()));
         let gpt = group("azure/gpt-*", "");
         assert_eq!(gpt.settings.catalog.groups["*"].deployments[0].model, "gpt-*");
+    }
+
+    #[test]
+    fn prices_of_an_entry_with_stars_are_laid_over_those_of_each_model() {
+        let entry = |model: &str, costs: &str| {
+            let params = format!("{{model: \"{model}\", {costs}}}");
+            let loaded = loaded(&format!("model_list: [{{model_name: \"*\", litellm_params: {params}}}]"));
+            Arc::clone(&loaded.settings.catalog.groups["*"].deployments[0])
+        };
+        let prices = |own: &Deployment, model: &str| {
+            let wildcard = own.wildcard.as_ref().unwrap();
+            wildcard.prices(own.prices.as_ref(), filled(own, wildcard, model).unwrap().known.prices)
+        };
+        for (provider, model) in [
+            ("anthropic", "claude-opus-5-5"),
+            ("gemini", "gemini-2.5-flash"),
+            ("openai", "gpt-5"),
+            ("openai", "nobody-knows"),
+        ] {
+            for costs in [
+                "",
+                "input_cost_per_token: 1e-6",
+                "output_cost_per_token: 1e-5, cache_read_input_token_cost: 1e-7",
+                "input_cost_per_token: 1e-6, output_cost_per_token: 1e-5, input_cost_per_token_above_200k_tokens: 2e-6",
+                "input_cost_per_token_priority: 3e-6, output_cost_per_token_batches: 1e-6",
+                "output_cost_per_token_above_200k_tokens: 4e-5",
+                "search_context_cost_per_query: {search_context_size_medium: 0.02}",
+            ] {
+                let (own, written) =
+                    (entry(&format!("{provider}/*"), costs), entry(&format!("{provider}/{model}"), costs));
+                assert_eq!(prices(&own, model), written.prices, "{provider}/{model} {costs}");
+            }
+        }
+        let based = "input_cost_per_token: 1e-6}, model_info: {base_model: gpt-4o-mini";
+        let (own, written) = (entry("openai/*", based), entry("openai/mine", based));
+        assert!(own.prices.is_some() && own.prices == written.prices);
+        assert_eq!(prices(&own, "gpt-5"), written.prices, "one model is said whose prices all have");
     }
 
     #[test]

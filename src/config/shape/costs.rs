@@ -2,40 +2,9 @@
 //! (`…_above_200k_tokens`, whatever the number, or `tiered_pricing`), and both for the vendor's batch API (`…_batches`) and its service tiers
 //! (`…_flex`, `…_priority`, `…_ultrafast`). What is cached for an hour has prices by the prompt's length alone. Beside tokens, searches cost.
 
-use std::collections::BTreeMap;
-
 use crate::config::report::Grade;
 use crate::config::section::{Kind, Section};
-use crate::money::{NanoUsd, Price, Rates};
-
-/// The prices that are given of one length of prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::config) struct Given {
-    pub(in crate::config) input: Option<Price>,
-    pub(in crate::config) output: Option<Price>,
-    pub(in crate::config) cache_read: Option<Price>,
-    pub(in crate::config) cache_write: Option<Price>,
-    pub(in crate::config) cache_write_1h: Option<Price>,
-    pub(in crate::config) audio_input: Option<Price>,
-    pub(in crate::config) audio_cache_read: Option<Price>,
-    pub(in crate::config) audio_output: Option<Price>,
-}
-
-/// The same by the tokens that a prompt must exceed.
-pub(in crate::config) type Steps = BTreeMap<u64, Given>;
-
-/// What is given.
-#[derive(Clone, Debug, Default)]
-pub(in crate::config) struct Costs {
-    pub(in crate::config) base: Given,
-    pub(in crate::config) above: Steps,
-    pub(in crate::config) batch: Given,
-    pub(in crate::config) batch_above: Steps,
-    /// In the order of [`ServiceTier::ALL`].
-    pub(in crate::config) tiers: [(Given, Steps); 3],
-    /// Of a search that the provider makes.
-    pub(in crate::config) search: Option<NanoUsd>,
-}
+use crate::money::{Costs, Given, GivenSteps, NanoUsd, Price};
 
 /// How LiteLLM calls each price, that of a batch, those of service tiers, and how the longer prompts' begin.
 const NAMES: [[&str; 6]; 7] = [
@@ -102,6 +71,14 @@ const NAMES: [[&str; 6]; 7] = [
 const HOUR: &str = "cache_creation_input_token_cost_above_1hr";
 const HOUR_ABOVE: &str = "1hr_above_";
 
+/// Whether a key of this name gives a price.
+pub(in crate::config) fn is_price(key: &str) -> bool {
+    let named = |[base, batch, flex, priority, ultrafast, above]: &[&str; 6]| {
+        [base, batch, flex, priority, ultrafast].into_iter().any(|name| *name == key) || key.starts_with(*above)
+    };
+    ["tiered_pricing", "search_context_cost_per_query"].contains(&key) || NAMES.iter().any(named)
+}
+
 impl Given {
     /// In the order of [`NAMES`].
     const fn places(&mut self) -> [&mut Option<Price>; 7] {
@@ -114,38 +91,6 @@ impl Given {
             &mut self.audio_cache_read,
             &mut self.audio_output,
         ]
-    }
-
-    pub(in crate::config) fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// What it does not say is as in another.
-    pub(in crate::config) fn or(self, other: Self) -> Self {
-        Self {
-            input: self.input.or(other.input),
-            output: self.output.or(other.output),
-            cache_read: self.cache_read.or(other.cache_read),
-            cache_write: self.cache_write.or(other.cache_write),
-            cache_write_1h: self.cache_write_1h.or(other.cache_write_1h),
-            audio_input: self.audio_input.or(other.audio_input),
-            audio_cache_read: self.audio_cache_read.or(other.audio_cache_read),
-            audio_output: self.audio_output.or(other.audio_output),
-        }
-    }
-
-    /// What it does not say is as below it.
-    pub(in crate::config) fn over(self, below: &Rates) -> Rates {
-        Rates {
-            input: self.input.unwrap_or(below.input),
-            output: self.output.unwrap_or(below.output),
-            cache_read: self.cache_read.or(below.cache_read),
-            cache_write: self.cache_write.or(below.cache_write),
-            cache_write_1h: self.cache_write_1h.or(below.cache_write_1h),
-            audio_input: self.audio_input.or(below.audio_input),
-            audio_cache_read: self.audio_cache_read.or(below.audio_cache_read),
-            audio_output: self.audio_output.or(below.audio_output),
-        }
     }
 }
 
@@ -196,23 +141,6 @@ impl Costs {
         }
         read
     }
-
-    /// What it does not say is as in another; steps are of one of them alone.
-    pub(in crate::config) fn or(&self, other: &Self) -> Self {
-        let steps = |own: &Steps, other: &Steps| if own.is_empty() { other.clone() } else { own.clone() };
-        let tier = |place: usize| {
-            let ((own, own_above), (given, above)) = (&self.tiers[place], &other.tiers[place]);
-            (own.or(*given), steps(own_above, above))
-        };
-        Self {
-            base: self.base.or(other.base),
-            above: steps(&self.above, &other.above),
-            batch: self.batch.or(other.batch),
-            batch_above: steps(&self.batch_above, &other.batch_above),
-            tiers: [tier(0), tier(1), tier(2)],
-            search: self.search.or(other.search),
-        }
-    }
 }
 
 /// `search_context_cost_per_query`: what a search costs, by how much of the pages it reads. What it was asked for no reply tells.
@@ -232,8 +160,8 @@ fn search(section: &mut Section<'_, '_>) -> Option<NanoUsd> {
 
 /// `tiered_pricing`: a list of prices, each with the `range` of tokens that prompts have for which it holds. Of a range only where it begins
 /// counts: the next one ends it.
-fn tiers(section: &mut Section<'_, '_>) -> Steps {
-    let mut steps = Steps::new();
+fn tiers(section: &mut Section<'_, '_>) -> GivenSteps {
+    let mut steps = GivenSteps::new();
     let Some(node) = section.descend("tiered_pricing", Kind::Sections("tiered_pricing")) else { return steps };
     let (reader, path) = (section.reader(), section.places.path_of("tiered_pricing"));
     for (number, node) in reader.list(node, &path).iter().enumerate() {

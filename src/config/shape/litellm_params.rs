@@ -7,11 +7,17 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::identity::{AppKeys, RoleKeys};
-use super::{Costs, CountingKeys, Simulated, allowance};
+use super::{CountingKeys, Simulated, allowance};
 use crate::budgets::BudgetSpec;
 use crate::config::providers::Provider;
 use crate::config::section::{KeyPlaces, Kind, Section};
 use crate::limits::WindowModel;
+use crate::money::Costs;
+
+/// Keys of Vertex AI that LiteLLM reads by two names, of which the first wins.
+pub(in crate::config) const VERTEX_PROJECT: [&str; 2] = ["vertex_project", "vertex_ai_project"];
+pub(in crate::config) const VERTEX_LOCATION: [&str; 2] = ["vertex_location", "vertex_ai_location"];
+pub(in crate::config) const VERTEX_CREDENTIALS: [&str; 2] = ["vertex_credentials", "vertex_ai_credentials"];
 
 /// What acts of it.
 #[derive(Clone)]
@@ -104,9 +110,9 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             api_version: section.text("api_version"),
             responses_api_version: section.text("responses_api_version"),
             organization: section.text("organization"),
-            vertex_project: section.text_or_leave_out("vertex_project"),
-            vertex_location: section.text_or_leave_out("vertex_location"),
-            vertex_credentials: section.secret_or_map_or_leave_out("vertex_credentials"),
+            vertex_project: first_of(&mut section, VERTEX_PROJECT, Section::text_or_leave_out),
+            vertex_location: first_of(&mut section, VERTEX_LOCATION, Section::text_or_leave_out),
+            vertex_credentials: first_of(&mut section, VERTEX_CREDENTIALS, Section::secret_or_map_or_leave_out),
             azure_ad_token: section.secret_or_leave_out("azure_ad_token"),
             aws_access_key_id: section.secret_or_leave_out("aws_access_key_id"),
             aws_secret_access_key: section.secret_or_leave_out("aws_secret_access_key"),
@@ -151,6 +157,16 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
         section.finish();
         read
     }
+}
+
+/// What the first of two names says that is written; what the other says is of no account then.
+fn first_of<'r, 'e, T>(
+    section: &mut Section<'r, 'e>,
+    [name, other]: [&'static str; 2],
+    read: impl Fn(&mut Section<'r, 'e>, &'static str) -> Option<T>,
+) -> Option<T> {
+    let first = read(section, name);
+    if section.places.has(name) { first } else { read(section, other) }
 }
 
 /// `max_budget` and `budget_duration`.

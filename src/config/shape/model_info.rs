@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Costs, failures};
+use super::failures;
 use crate::catalog::{Capability, Support, Supports};
-use crate::config::section::Section;
+use crate::config::section::{KeyPlaces, Section};
 use crate::failover::ByClass;
+use crate::money::Costs;
 
 /// What acts of it.
 #[derive(Clone)]
-pub(in crate::config) struct ModelInfo {
+pub(in crate::config) struct ModelInfo<'r, 'e> {
+    pub(in crate::config) places: KeyPlaces<'r, 'e>,
     pub(in crate::config) id: Option<String>,
     pub(in crate::config) base_model: Option<String>,
     pub(in crate::config) mode: Option<String>,
@@ -29,9 +31,10 @@ pub(in crate::config) struct ModelInfo {
     pub(in crate::config) costs: Costs,
 }
 
-impl ModelInfo {
-    pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
+impl<'r, 'e> ModelInfo<'r, 'e> {
+    pub(in crate::config) fn read(mut section: Section<'r, 'e>) -> Self {
         let read = Self {
+            places: section.places.clone(),
             id: id(&mut section),
             base_model: section.text("base_model"),
             mode: section.text("mode"),

@@ -14,7 +14,7 @@ pub(in crate::config) struct ModelEntry<'r, 'e> {
     pub(in crate::config) tpm: Option<u64>,
     pub(in crate::config) blocked: Option<bool>,
     pub(in crate::config) params: LitellmParams<'r, 'e>,
-    pub(in crate::config) info: ModelInfo,
+    pub(in crate::config) info: ModelInfo<'r, 'e>,
 }
 
 impl<'r, 'e> ModelEntry<'r, 'e> {
