@@ -31,7 +31,8 @@ mod wildcard;
 pub use capability::{Capability, Support, Supports, asked};
 pub use embedding::{EmbeddingChoice, EmbeddingSource};
 pub use identity::{
-    AwsKeys, AwsRole, AzureApp, GoogleAccount, GoogleProof, Identity, IdentityToken, OauthClient, RoleProof,
+    AwsKeys, AwsRole, AzureApp, Federation, GoogleAccount, GoogleProof, Identity, IdentityToken, Impersonation,
+    OauthClient, RoleProof, SubjectSource,
 };
 pub use judge::{JudgeChoice, RUBRIC};
 pub use tags::TagFilter;

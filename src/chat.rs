@@ -18,7 +18,9 @@ pub use logprobs::{ScoredToken, TokenLogprob};
 pub use parts::PartsOfDeltas;
 pub use path::check_path;
 pub use reply::{Choice, FinishReason, Reply};
-pub use request::{ChatRequest, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
+pub use request::{
+    ChatRequest, IN_BACKGROUND, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice,
+};
 pub use usage::{ServiceTier, Surcharges, Usage};
 pub use vectors::{Vector, VectorRequest, Vectors};
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -29,6 +30,7 @@ impl Identity {
             Self::Google(account) => match &account.proof {
                 GoogleProof::Key { email, .. } => email.as_str().into(),
                 GoogleProof::Refresh { token, .. } => token.expose_secret().into(),
+                GoogleProof::Federated(federation) => federation.account().into(),
             },
             Self::AwsKeys(keys) => keys.access_key.as_str().into(),
             Self::AwsRole(role) => role.arn.as_str().into(),
@@ -82,15 +84,27 @@ pub enum GoogleProof {
         /// The token that stands for the consent.
         token: SecretString,
     },
+    /// A token by which another service says who somebody is.
+    Federated(Box<Federation>),
 }
 
 impl GoogleProof {
-    /// The service account, or the client that asks for a user.
+    /// The service account, the client that asks for a user, or whom another service's tokens are for.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Key { email, .. } => email,
             Self::Refresh { client, .. } => client,
+            Self::Federated(federation) => &federation.audience,
+        }
+    }
+
+    /// What else is said of how its tokens are given, beside its secrets: to be compared, and never to be told.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Key { .. } | Self::Refresh { .. } => Vec::new(),
+            Self::Federated(federation) => federation.details(),
         }
     }
 
@@ -98,6 +112,7 @@ impl GoogleProof {
         match self {
             Self::Key { key, .. } => vec![key.expose_secret()],
             Self::Refresh { secret, token, .. } => vec![secret.expose_secret(), token.expose_secret()],
+            Self::Federated(federation) => federation.client.iter().map(|(_, secret)| secret.expose_secret()).collect(),
         }
     }
 }
@@ -109,7 +124,73 @@ impl fmt::Debug for GoogleProof {
                 f.debug_struct("Key").field("email", email).field("id", id).finish_non_exhaustive()
             }
             Self::Refresh { client, .. } => f.debug_struct("Refresh").field("client", client).finish_non_exhaustive(),
+            Self::Federated(federation) => f.debug_tuple("Federated").field(federation).finish(),
         }
+    }
+}
+
+/// How another service's tokens are exchanged for Google's (workload identity federation).
+#[derive(Clone, Debug)]
+pub struct Federation {
+    /// The provider of a pool of identities that they are for.
+    pub audience: String,
+    /// What kind of token they are.
+    pub subject_type: String,
+    /// Where they are.
+    pub source: SubjectSource,
+    /// The field that holds a token, where it stands in a JSON object.
+    pub field: Option<String>,
+    /// A client that the exchange is for, and its secret.
+    pub client: Option<(String, SecretString)>,
+    /// The project that the exchange counts for, of people rather than programs.
+    pub user_project: Option<String>,
+    /// The service account that requests are made as, where that is not the identity itself.
+    pub impersonation: Option<Impersonation>,
+}
+
+/// Where another service's tokens are.
+#[derive(Clone, Debug)]
+pub enum SubjectSource {
+    /// In a file, which whoever runs the gateway renews: read for each exchange.
+    File(PathBuf),
+    /// At an address, which is asked for each exchange.
+    Url {
+        /// The address.
+        url: String,
+        /// What is sent to it, some of which may be secret.
+        headers: Vec<(String, SecretString)>,
+    },
+}
+
+/// A service account that somebody else may act as.
+#[derive(Clone, Debug)]
+pub struct Impersonation {
+    /// The address that gives its tokens.
+    pub url: String,
+    /// How long one is to hold.
+    pub lifetime: Duration,
+}
+
+impl Federation {
+    fn account(&self) -> String {
+        let source = match &self.source {
+            SubjectSource::File(path) => path.display().to_string(),
+            SubjectSource::Url { url, .. } => url.clone(),
+        };
+        let service_account = self.impersonation.as_ref().map(|account| account.url.as_str());
+        format!("{} {source} {}", self.audience, service_account.unwrap_or_default())
+    }
+
+    fn details(&self) -> Vec<String> {
+        let Self { subject_type, source, field, client, user_project, impersonation, .. } = self;
+        let client = client.as_ref().map(|(id, _)| id);
+        let headers: &[(String, SecretString)] = match source {
+            SubjectSource::File(_) => &[],
+            SubjectSource::Url { headers, .. } => headers,
+        };
+        let headers = headers.iter().map(|(name, value)| format!("{name}: {}", value.expose_secret()));
+        let told = format!("{subject_type:?} {source:?} {field:?} {client:?} {user_project:?} {impersonation:?}");
+        std::iter::once(told).chain(headers).collect()
     }
 }
 

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::{Dialect, Rest, VectorRequest};
 
+/// Where a request's echo says that its reply is to be made in the background, for whoever asks for it later. No reply repeats it.
+pub const IN_BACKGROUND: &str = "witgate:background";
+
 /// One request, as parsed by a client API and as handed to a provider's dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatRequest {
@@ -149,6 +152,9 @@ impl ChatRequest {
             "tool_choice" => self.tool_choice.take().is_some(),
             "parallel_tool_calls" => self.parallel_tool_calls.take().is_some(),
             "user" => self.user.take().is_some(),
+            "background" => {
+                self.echo.shift_remove(IN_BACKGROUND).is_some() | self.rest.shift_remove("background").is_some()
+            }
             "model" | "messages" | "stream" => false,
             other => self.rest.shift_remove(other).is_some(),
         }

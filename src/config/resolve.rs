@@ -11,6 +11,7 @@ mod deployment;
 mod endpoint;
 mod failures;
 mod google_account;
+mod google_federation;
 mod groups;
 mod oauth_client;
 mod payers;

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Rest};
+use crate::chat::{ChatRequest, IN_BACKGROUND, Rest};
 
 use super::Encoded;
 
@@ -64,7 +64,9 @@ pub fn lost<'e>(request: &'e ChatRequest, encoded: &'e Encoded) -> impl Iterator
     // Most requests are sent whole, and nothing is looked up.
     let meant = MEANT.iter().filter(move |_| !encoded.dropped.is_empty());
     let meant = meant.filter(move |(name, _)| dropped(name)).filter(move |meant| asked(meant)).map(|meant| meant.0);
-    encoded.lost.iter().copied().chain(meant)
+    // Nobody makes it there, whatever a provider takes: who wants to ask for the reply later would wait for it now.
+    let background = request.echo.contains_key(IN_BACKGROUND).then_some("background");
+    encoded.lost.iter().copied().chain(meant).chain(background)
 }
 
 /// The names of them, for documentation.

@@ -44,7 +44,7 @@ mod tests;
 use azure::Azure;
 use completions::Completions;
 pub use embeddings::Embeddings;
-use responses::{AzureResponses, Responses, ResponsesProvider};
+use responses::{AzureResponses, CustomTools, Responses, ResponsesProvider};
 
 /// What stands in this folder.
 pub(super) const FAMILY: Family = Family {
@@ -105,7 +105,11 @@ impl ClientApi for OpenAi {
     }
 
     fn reply(&self, reply: &Reply) -> Bytes {
-        reply::write(reply)
+        reply::write(reply, &CustomTools::default())
+    }
+
+    fn reply_to(&self, request: &ChatRequest, reply: &Reply) -> Bytes {
+        reply::write(reply, &CustomTools::of(request))
     }
 
     fn refusal(&self, refusal: &Refusal, _request_id: &str) -> Bytes {
@@ -115,7 +119,8 @@ impl ClientApi for OpenAi {
     fn stream(&self, request: &ChatRequest) -> Box<dyn StreamEncoder> {
         let usage = request.stream_usage;
         let whole = request.echo.contains_key(WHOLE_CALLS);
-        Box::new(if whole { encoder::Encoder::with_whole_calls(usage) } else { encoder::Encoder::new(usage) })
+        let encoder = if whole { encoder::Encoder::with_whole_calls(usage) } else { encoder::Encoder::new(usage) };
+        Box::new(encoder.with_custom(CustomTools::of(request)))
     }
 }
 

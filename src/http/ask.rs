@@ -77,11 +77,19 @@ impl Exchanged {
         let answer = post(url, headers, body.into(), secrets).await?;
         let Self { access_token, expires_in } =
             serde_json::from_str(&answer).map_err(|_| format!("{url}: the answer holds no token"))?;
-        let mut value = HeaderValue::try_from(format!("Bearer {access_token}"))
-            .map_err(|_| format!("{url}: the token cannot be sent in a header"))?;
-        value.set_sensitive(true);
-        Ok((value, Duration::from_secs(expires_in)))
+        Ok((bearer(url, &access_token)?, Duration::from_secs(expires_in)))
     }
+}
+
+/// The header that carries a token that `url` gave.
+///
+/// # Errors
+/// The token holds what no header takes.
+pub(super) fn bearer(url: &str, token: &str) -> Result<HeaderValue, String> {
+    let value = HeaderValue::try_from(format!("Bearer {token}"));
+    let mut value = value.map_err(|_| format!("{url}: the token cannot be sent in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The text that a token service answers to a body posted to `url` with these headers. Of a refusal no more is told than its code and
@@ -95,7 +103,30 @@ pub(super) async fn post(
     body: Bytes,
     secrets: &[SecretString],
 ) -> Result<String, Unfetched> {
-    let answer = send(url, headers, Some(body), TOKEN).await;
+    fetched(url, headers, Some(body), secrets).await
+}
+
+/// The text behind `url`, asked for with these headers. What follows its path is not told: it may hold a secret.
+///
+/// # Errors
+/// As [`post`].
+pub(super) async fn get(url: &str, headers: HeaderMap, secrets: &[SecretString]) -> Result<String, Unfetched> {
+    fetched(url, headers, None, secrets).await
+}
+
+/// An address without what follows its path.
+pub(super) fn shown(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(address, _)| address)
+}
+
+async fn fetched(
+    url: &str,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    secrets: &[SecretString],
+) -> Result<String, Unfetched> {
+    let answer = send(url, headers, body, TOKEN).await;
+    let url = shown(url);
     let (status, body) = answer.map_err(|cause| Unfetched::unavailable(format!("{url}: {}", root(&*cause))))?;
     let text = String::from_utf8_lossy(&body);
     if status.is_success() {
@@ -111,12 +142,15 @@ pub(super) async fn post(
     Err(if busy { Unfetched::unavailable(why) } else { why.into() })
 }
 
-/// The code and the first line of the description of a refusal: `OAuth`'s JSON or AWS's XML, else nothing.
+/// The code and the first line of the description of a refusal: `OAuth`'s JSON, that of Google's other services or AWS's XML, else nothing.
 fn said(body: &str) -> (String, String) {
     let first_line = |text: &str| text.trim().lines().next().unwrap_or_default().trim().to_owned();
     if let Ok(json) = serde_json::from_str::<Value>(body) {
-        let text = |name: &str| json.get(name).and_then(Value::as_str).map(first_line).unwrap_or_default();
-        return (text("error"), text("error_description"));
+        let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(first_line).unwrap_or_default();
+        return match json.get("error").filter(|error| error.is_object()) {
+            Some(error) => (text(error, "status"), text(error, "message")),
+            None => (text(&json, "error"), text(&json, "error_description")),
+        };
     }
     let text = |name: &str| text_of(body, name).map(first_line).unwrap_or_default();
     (text("Code"), text("Message"))
@@ -201,6 +235,12 @@ mod tests {
                 ": SignatureDoesNotMatch: The signature does not match.",
             ),
             ("401 Unauthorized", entra, FaultKind::Misconfigured, ": invalid_client: AADSTS7000215: not ***."),
+            (
+                "403 Forbidden",
+                r#"{"error": {"code": 403, "message": "May not act as s3cret-value.", "status": "PERMISSION_DENIED"}}"#,
+                FaultKind::Misconfigured,
+                ": PERMISSION_DENIED: May not act as ***.",
+            ),
             ("429 Too Many Requests", "slow down s3cret-value", FaultKind::Unavailable, "429 Too Many Requests"),
             ("503 Service Unavailable", "{}", FaultKind::Unavailable, "503 Service Unavailable"),
             ("400 Bad Request", "<Error><Code>Throttling</Code></Error>", FaultKind::Unavailable, ": Throttling"),

@@ -121,7 +121,11 @@ async fn taken_on(
     Ok((keys, until.since(now)))
 }
 
-async fn read(path: &std::path::Path) -> Result<SecretString, String> {
+/// The token that a file holds, without the space around it.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) async fn read(path: &std::path::Path) -> Result<SecretString, String> {
     use tokio::io::AsyncReadExt as _;
 
     let shown = |fault: std::io::Error| format!("{}: cannot be read: {fault}", path.display());

@@ -1,5 +1,6 @@
-//! Requests to Google's clouds, authorised by a service account or a user: an assertion that the account's key has signed, or the token of
-//! the user's consent, is exchanged for an access token, which is kept until shortly before it ends.
+//! Requests to Google's clouds, authorised by a service account, a user or whom another service knows: an assertion that the account's key
+//! has signed, the token of the user's consent or that of the other service is exchanged for an access token, which is kept until shortly
+//! before it ends.
 //!
 //! The exchange is with the account's own `token_uri`. A token that could not be had fails the attempt before anything is sent.
 
@@ -19,6 +20,9 @@ use crate::authorization::{Authorizer, Authorizing};
 use crate::catalog::{GoogleAccount, GoogleProof};
 use crate::moment::Moment;
 use crate::upstream::UpstreamRequest;
+use federated::Federated;
+
+mod federated;
 
 /// What a token is asked for.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -41,6 +45,7 @@ pub struct GoogleToken {
 enum Proof {
     Assertion { email: String, header: Box<Header>, key: EncodingKey },
     Refresh { client: String, secret: SecretString, token: SecretString },
+    Federated(Box<Federated>),
 }
 
 #[derive(Serialize)]
@@ -56,7 +61,7 @@ impl GoogleToken {
     /// An account and no token yet. Nothing is asked of anybody.
     ///
     /// # Errors
-    /// Its key is none, or its project cannot be sent; the message holds nothing of the key.
+    /// Its key is none, or its project or a header of its cannot be sent; the message holds nothing of the key.
     pub fn new(account: &GoogleAccount) -> Result<Self, String> {
         let (who, proof) = match &account.proof {
             GoogleProof::Key { email, id, key } => {
@@ -68,6 +73,10 @@ impl GoogleToken {
             GoogleProof::Refresh { client, secret, token } => {
                 let proof = Proof::Refresh { client: client.clone(), secret: secret.clone(), token: token.clone() };
                 (format!("the user of the client `{client}`"), proof)
+            }
+            GoogleProof::Federated(federation) => {
+                let proof = Proof::Federated(Box::new(Federated::new(federation)?));
+                (format!("the identity that is known to `{}`", federation.audience), proof)
             }
         };
         let quota_project = account.quota_project.as_deref().map(HeaderValue::from_str).transpose();
@@ -97,6 +106,7 @@ impl GoogleToken {
                 let secrets = [secret.clone(), token.clone()];
                 Exchanged::by_form(&self.token_uri, HeaderMap::new(), &form, &secrets).await
             }
+            Proof::Federated(federated) => federated.exchange(&self.token_uri, now).await,
         }
     }
 }

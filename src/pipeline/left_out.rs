@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::catalog::LeftOut;
-use crate::chat::ChatRequest;
+use crate::chat::{ChatRequest, IN_BACKGROUND};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::{self, Encoded, NO_QUIRKS, Target, in_common_words};
 
@@ -67,6 +67,7 @@ pub(super) fn encoded(
                 if let Some(name) = format::lost(asked, &encoded).find(|name| !may_lose(name)) {
                     return Err(cannot_take(name, &encoded));
                 }
+                encoded.dropped.extend(asked.echo.contains_key(IN_BACKGROUND).then(|| "background".to_owned()));
                 if !left.is_empty() {
                     encoded.dropped.splice(0..0, left);
                 }
@@ -86,6 +87,11 @@ pub(super) fn encoded(
 
 /// What was written in its place, if anything, is as far as it goes there.
 fn cannot_take(name: &str, encoded: &Encoded) -> AttemptFault {
+    if name == "background" {
+        let message = "`background`: replies are not made in the background here; leave it out and stream, or have it left out by \
+                       `drop_params: true`";
+        return AttemptFault { param: Some(name.to_owned()), ..AttemptFault::new(FaultKind::Rejected, message) };
+    }
     let written = serde_json::from_slice::<Map<String, Value>>(&encoded.body).ok();
     let message = match written.as_ref().and_then(|body| body.get(name)).filter(|value| value.is_number()) {
         Some(end) => format!(

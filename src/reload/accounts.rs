@@ -29,7 +29,9 @@ impl Accounts {
         match identity {
             Identity::Google(account) => {
                 let project = account.quota_project.as_deref().unwrap_or_default();
+                let details = account.proof.details();
                 let mut parts = vec![&*account.token_uri, account.proof.name(), project];
+                parts.extend(details.iter().map(String::as_str));
                 parts.extend(identity.secrets());
                 self.shared(&parts, || Ok(Arc::new(GoogleToken::new(account)?)))
             }

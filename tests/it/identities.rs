@@ -91,6 +91,36 @@ async fn a_user_of_google_s_cloud_is_served_beside_a_key_file_that_is_not_there(
     }
 }
 
+/// A program that another service knows, whose token is exchanged for Google's.
+#[tokio::test]
+async fn a_workload_is_served_by_the_token_that_another_service_gave_it() {
+    let token = json!({"access_token": "federated-token", "expires_in": 3599, "token_type": "Bearer"});
+    let tokens = ScriptedUpstream::start([Step::json(200, &token)]).await;
+    let reply = crate::chat::gemini_reply("Hello");
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply), Step::json(200, &reply)]).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "ey.of-the-cluster").unwrap();
+    let gateway = Gateway::start(&group(&format!(
+        "model: vertex_ai/gemini-2.5-pro, vertex_project: p, api_base: \"{}/v1/projects/p/models/tuned\", vertex_credentials: \
+         {{type: external_account, audience: \"//iam.test/x\", subject_token_type: jwt, token_url: \"{}/v1/token\", \
+         credential_source: {{file: \"{}\"}}}}",
+        upstream.origin(),
+        tokens.origin(),
+        path.display()
+    )))
+    .await;
+    let asked = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    for _ in 0..2 {
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!(tokens.count(), 1, "one token for both");
+    for asked in upstream.asked() {
+        assert_eq!(asked.headers["authorization"], "Bearer federated-token");
+    }
+}
+
 /// What authorises a request is waited for no longer than the reply would be, and the next deployment takes over.
 #[tokio::test]
 async fn a_service_of_keys_that_never_answers_is_not_waited_for() {
@@ -156,6 +186,14 @@ async fn fields_of_the_responses_api_are_sent_told_or_refused() {
     assert_eq!((&sent["logprobs"], &sent["top_logprobs"]), (&json!(true), &json!(2)), "{sent}");
     let told = ask(&json!({"truncation": "disabled", "include": [], "reasoning": {"summary": "auto"}})).await;
     assert_eq!((told.status, told.header("x-witgate-dropped")), (200, ""));
+    for drop in [json!({"drop_params": true}), json!({"additional_drop_params": ["background"]})] {
+        let mut asked = drop.clone();
+        asked["background"] = true.into();
+        let told = ask(&asked).await;
+        assert_eq!((told.status, told.header("x-witgate-dropped")), (200, "background"), "{drop}: {}", told.text);
+        assert_eq!(told.json()["background"], false, "it was waited for");
+        assert!(upstream.asked().last().unwrap().body.get("background").is_none(), "{drop}");
+    }
     for (more, param) in [
         (json!({"reasoning": {"mode": "pro"}}), "reasoning.mode"),
         (json!({"background": true}), "background"),

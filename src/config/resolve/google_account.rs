@@ -1,4 +1,5 @@
-//! Whose tokens authorise requests to Google's clouds: a key file, as a path or as its text. It is read when the configuration is.
+//! Whose tokens authorise requests to Google's clouds: a key file, or the configuration of another service's identities, as a path or as its
+//! text. It is read when the configuration is.
 
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read as _};
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::aws_role::is_origin;
+use super::google_federation;
 use crate::catalog::{GoogleAccount, GoogleProof};
 
 /// Where tokens are given where a file does not say; Google's own clients go there.
@@ -23,10 +25,9 @@ const LONGEST_TOLD: usize = 256;
 /// How tokens of a user's consent begin, which may look like paths.
 const TOKENS: &str = "1//";
 /// Kinds of Google's credentials that are not spoken.
-const OTHERS: [&str; 4] =
-    ["external_account", "external_account_authorized_user", "impersonated_service_account", "gdch_service_account"];
-const HINT: &str =
-    "write the key file of a service account, or the one that `gcloud auth application-default login` leaves";
+const OTHERS: [&str; 3] = ["external_account_authorized_user", "impersonated_service_account", "gdch_service_account"];
+const HINT: &str = "write the key file of a service account, the one that `gcloud auth application-default login` leaves, or an \
+                    `external_account` whose `credential_source` is a `file` or a `url`";
 
 /// What is wrong, and what to do about it.
 pub(super) type Unusable = (String, &'static str);
@@ -91,8 +92,8 @@ fn read(path: &Path) -> std::io::Result<String> {
 }
 
 fn of_text(text: &str) -> Result<Found, Unusable> {
-    let file: KeyFile = serde_json::from_str(text)
-        .map_err(|error| (format!("not a key file: line {}, column {}", error.line(), error.column()), HINT))?;
+    let file: KeyFile = serde_json::from_str(text).map_err(|error| unread(&error))?;
+    let mut token_uri = file.token_uri;
     let (proof, project) = match file.kind.as_deref() {
         None | Some("service_account") => {
             let of = "the key file of a service account";
@@ -112,13 +113,19 @@ fn of_text(text: &str) -> Result<Found, Unusable> {
             // It names no other, as in LiteLLM.
             (GoogleProof::Refresh { client, secret, token }, file.quota_project_id.clone())
         }
+        Some("external_account") => {
+            let (address, federation) = google_federation::read(text)?;
+            token_uri = Some(address);
+            // As in LiteLLM, it names no project.
+            (GoogleProof::Federated(Box::new(federation)), None)
+        }
         Some(kind) => {
             let named = OTHERS.iter().find(|other| **other == kind);
             let kind = named.map_or_else(|| "of another type".to_owned(), |kind| format!("of the type `{kind}`"));
             return Err((format!("credentials {kind} are not spoken yet"), HINT));
         }
     };
-    let token_uri = file.token_uri.unwrap_or_else(|| TOKEN_URI.to_owned());
+    let token_uri = token_uri.unwrap_or_else(|| TOKEN_URI.to_owned());
     if !is_origin(&token_uri) {
         return Err(("its `token_uri` is not an address that can be called".to_owned(), HINT));
     }
@@ -127,6 +134,11 @@ fn of_text(text: &str) -> Result<Found, Unusable> {
         return Err(("its `quota_project_id` is no name of a project".to_owned(), HINT));
     }
     Ok(Found { account: GoogleAccount { token_uri, quota_project, proof }, project })
+}
+
+/// A text that is no such file; what is in it is not told.
+pub(super) fn unread(error: &serde_json::Error) -> Unusable {
+    (format!("not a key file: line {}, column {}", error.line(), error.column()), HINT)
 }
 
 fn part(value: Option<String>, name: &str, of: &str) -> Result<String, Unusable> {
@@ -184,6 +196,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_told_without_what_it_holds() {
         let federated = r#"{"type": "external_account", "audience": "very-secret"}"#;
+        let other = r#"{"type": "impersonated_service_account", "audience": "very-secret"}"#;
         for (text, told) in [
             ("{", "not a key file: line 1, column 1"),
             (r#"{"type": 1, "private_key": "very-secret"}"#, "not a key file: line 1"),
@@ -191,7 +204,8 @@ mod tests {
             (r#"{"type": "service_account"}"#, "the key file of a service account without its `private_key`"),
             (r#"{"type": "authorized_user", "client_id": "very-secret"}"#, "credentials without its `client_secret`"),
             (&*USER.replace("\"client-1\"", "1"), "a user's credentials without its `client_id`"),
-            (federated, "credentials of the type `external_account` are not spoken yet"),
+            (federated, "an external account without its `subject_token_type`"),
+            (other, "credentials of the type `impersonated_service_account` are not spoken yet"),
             (r#"{"type": "very-secret"}"#, "credentials of another type are not spoken yet"),
             ("/nowhere/adc.json", "/nowhere/adc.json: cannot be read: No such file"),
             ("/", "Google's key file: cannot be read: not a plain file"),

@@ -2,12 +2,13 @@
 //!
 //! The role comes with the first piece of each alternative and only there: client libraries add pieces up.
 //! Usage comes in one event before the end, and only for clients that asked for it. What the reply costs stands in it, and for all
-//! clients in a comment that belongs to `[DONE]`. Clients that know no pieces of calls get each call whole.
+//! clients in a comment that belongs to `[DONE]`. Clients that know no pieces of calls get each call whole, and all of them those calls of
+//! custom tools that the newer API's models make: their input is not what is told in pieces.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
-use super::responses::{ANNOTATED, RESPONSES};
+use super::responses::{ANNOTATED, CustomTools, RESPONSES, tell_custom};
 use super::{annotations, error, finish_word, logprobs, message, usage};
 use crate::chat::{Chunk, Delta, Rest, Usage};
 use crate::fault::Refusal;
@@ -32,8 +33,18 @@ pub(super) struct Encoder {
     usage: Option<Usage>,
     cost: Option<NanoUsd>,
     choices: Vec<Choice>,
-    /// Where calls are told whole: those under way.
-    whole_calls: Option<Vec<HeldCall>>,
+    held: Held,
+}
+
+/// What is told when all of it is there.
+#[derive(Default)]
+struct Held {
+    /// Whether every call is told so.
+    all: bool,
+    /// The tools whose calls are told so where the newer API's models make them.
+    custom: CustomTools,
+    /// The calls under way.
+    calls: Vec<HeldCall>,
 }
 
 /// A call that is told when all of it is there.
@@ -70,13 +81,19 @@ impl Encoder {
             usage: None,
             cost: None,
             choices: Vec::new(),
-            whole_calls: None,
+            held: Held::default(),
         }
     }
 
     /// The same with calls that are told whole.
     pub(super) fn with_whole_calls(wants_usage: bool) -> Self {
-        Self { whole_calls: Some(Vec::new()), ..Self::new(wants_usage) }
+        Self { held: Held { all: true, ..Held::default() }, ..Self::new(wants_usage) }
+    }
+
+    /// The same for a client with these custom tools.
+    pub(super) fn with_custom(mut self, custom: CustomTools) -> Self {
+        self.held.custom = custom;
+        self
     }
 }
 
@@ -107,7 +124,7 @@ impl StreamEncoder for Encoder {
             }
             _ => {}
         }
-        if self.whole_calls.is_some() && self.holds(chunk, out) {
+        if self.holds(chunk, out) {
             return;
         }
         self.event(chunk, out);
@@ -165,18 +182,22 @@ fn envelope(id: &str, model: &str, created: u64) -> Bytes {
 impl Encoder {
     /// Keeps a piece of a call; tells the calls that are whole before anything else of the reply.
     fn holds(&mut self, chunk: &Chunk, out: &mut BytesMut) -> bool {
-        let Some(calls) = &mut self.whole_calls else { return false };
         match &chunk.delta {
-            Delta::ToolCall { index, id, name } => {
+            Delta::ToolCall { index, id, name } if self.held.all || self.is_custom(name) => {
                 let (id, name) = (id.clone(), name.clone());
-                calls.push(HeldCall { choice: chunk.choice, index: *index, id, name, arguments: String::new() });
+                self.held.calls.push(HeldCall {
+                    choice: chunk.choice,
+                    index: *index,
+                    id,
+                    name,
+                    arguments: String::new(),
+                });
                 true
             }
             Delta::ToolArguments { index, fragment } => {
                 let of = |call: &&mut HeldCall| (call.choice, call.index) == (chunk.choice, *index);
-                if let Some(call) = calls.iter_mut().find(of) {
-                    call.arguments.push_str(fragment);
-                }
+                let Some(call) = self.held.calls.iter_mut().find(of) else { return self.held.all };
+                call.arguments.push_str(fragment);
                 true
             }
             Delta::Finish(_) => {
@@ -187,9 +208,14 @@ impl Encoder {
         }
     }
 
+    /// Whether a call by this name is one of a custom tool of the client's.
+    fn is_custom(&self, name: &str) -> bool {
+        self.newer && self.held.custom.has(name)
+    }
+
     fn tell_calls(&mut self, out: &mut BytesMut) {
-        let Some(calls) = self.whole_calls.as_mut().map(std::mem::take) else { return };
-        for HeldCall { choice, index, id, name, arguments } in calls {
+        for HeldCall { choice, index, id, name, arguments } in std::mem::take(&mut self.held.calls) {
+            let is_custom = self.is_custom(&name);
             let (state, first) = self.state(choice);
             state.calls = true;
             out.put_slice(b"data: ");
@@ -207,11 +233,15 @@ impl Encoder {
                     let mut calls = delta.array("tool_calls");
                     let mut call = calls.object();
                     call.field("index", &index);
-                    call.field("id", &id);
-                    call.field("type", "function");
-                    let mut function = call.object("function");
-                    function.field("name", &name);
-                    function.field("arguments", &arguments);
+                    if is_custom {
+                        tell_custom(&id, &name, &arguments, &mut call);
+                    } else {
+                        call.field("id", &id);
+                        call.field("type", "function");
+                        let mut function = call.object("function");
+                        function.field("name", &name);
+                        function.field("arguments", &arguments);
+                    }
                 }
                 told.field("finish_reason", &());
             }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::responses::{ANNOTATIONS, RESPONSES};
+use super::responses::{ANNOTATIONS, CustomTools, RESPONSES, tell_custom};
 use super::{annotations, details, error, finish_reason, finish_word, logprobs, message, usage};
 use crate::chat::{Choice, Part, PartKind, Reply, Usage};
 use crate::fault::AttemptFault;
@@ -93,9 +93,10 @@ fn tell_apart(parts: &mut [Part]) {
     }
 }
 
-/// Writes a reply.
-pub(super) fn write(reply: &Reply) -> Bytes {
+/// Writes a reply. What the newer API's models call of these tools is told as they were.
+pub(super) fn write(reply: &Reply, custom: &CustomTools) -> Bytes {
     let same_dialect = reply.dialect == DIALECT;
+    let newer = (reply.dialect == RESPONSES).then_some(custom);
     let mut out = BytesMut::with_capacity(write::reply_size_hint(reply));
     {
         let mut object = Object::open(&mut out);
@@ -106,7 +107,7 @@ pub(super) fn write(reply: &Reply) -> Bytes {
         {
             let mut choices = object.array("choices");
             for choice in &reply.choices {
-                write_choice(choice, same_dialect, reply.dialect == RESPONSES, &mut choices.object());
+                write_choice(choice, same_dialect, newer, &mut choices.object());
             }
         }
         if let Some(counted) = &reply.usage {
@@ -119,7 +120,7 @@ pub(super) fn write(reply: &Reply) -> Bytes {
     out.freeze()
 }
 
-fn write_choice(choice: &Choice, same_dialect: bool, newer: bool, object: &mut Object<'_>) {
+fn write_choice(choice: &Choice, same_dialect: bool, newer: Option<&CustomTools>, object: &mut Object<'_>) {
     object.field("index", &choice.index);
     let refused = choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
     let calls = choice.parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. }));
@@ -137,7 +138,7 @@ fn write_choice(choice: &Choice, same_dialect: bool, newer: bool, object: &mut O
     }
 }
 
-fn write_message(choice: &Choice, same_dialect: bool, newer: bool, object: &mut Object<'_>) {
+fn write_message(choice: &Choice, same_dialect: bool, newer: Option<&CustomTools>, object: &mut Object<'_>) {
     object.field("role", "assistant");
     let (mut text, mut refusal, mut thinking) = (None, None, None);
     let mut calls = Vec::new();
@@ -156,7 +157,7 @@ fn write_message(choice: &Choice, same_dialect: bool, newer: bool, object: &mut 
         object.field("content", &text);
     }
     object.field("refusal", &refusal);
-    if newer {
+    if newer.is_some() {
         write_annotations(&choice.parts, object);
     }
     object.optional("reasoning_content", thinking.filter(|text| !text.is_empty()));
@@ -166,7 +167,7 @@ fn write_message(choice: &Choice, same_dialect: bool, newer: bool, object: &mut 
     if !calls.is_empty() || other_calls.is_some() {
         let mut array = object.array("tool_calls");
         for part in calls {
-            write_call(part, same_dialect, &mut array);
+            write_call(part, same_dialect, newer, &mut array);
         }
         for call in other_calls.into_iter().flatten() {
             array.item(call);
@@ -262,9 +263,12 @@ fn write_thinking_blocks(choice: &Choice, same_dialect: bool, object: &mut Objec
     }
 }
 
-fn write_call(part: &Part, same_dialect: bool, array: &mut Array<'_>) {
+fn write_call(part: &Part, same_dialect: bool, newer: Option<&CustomTools>, array: &mut Array<'_>) {
     let PartKind::ToolCall { id, name, arguments } = &part.kind else { return };
     let mut object = array.object();
+    if newer.is_some_and(|custom| custom.has(name)) {
+        return tell_custom(id, name, arguments, &mut object);
+    }
     object.field("id", id);
     object.field("type", "function");
     {

@@ -18,6 +18,7 @@ use crate::fault::Refusal;
 use crate::format::{ClientApi, ClientRequest, Operation, Remembered, StreamEncoder, Turn};
 
 mod called;
+mod custom;
 mod encoder;
 mod items;
 mod object;
@@ -25,6 +26,7 @@ mod parse;
 mod provider;
 mod tools;
 
+pub(super) use custom::{CustomTools, tell as tell_custom};
 pub(super) use items::{Conversation, is_item};
 pub(super) use provider::{ANNOTATED, ANNOTATIONS, AzureResponses, DIALECT as RESPONSES, ResponsesProvider};
 

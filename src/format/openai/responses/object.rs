@@ -6,7 +6,7 @@ use super::called::{Called, Kind, Names};
 use super::items::{is_message, phase};
 use super::parse::INCLUDE;
 use super::{ANNOTATIONS, AT, RESPONSES, SEALED};
-use crate::chat::{FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
+use crate::chat::{FinishReason, IN_BACKGROUND, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::openai::logprobs;
 
@@ -28,6 +28,7 @@ impl Envelope {
         let id = own.unwrap_or_else(|| super::response_id(id));
         let names = Names::take(&mut echo);
         echo.shift_remove(INCLUDE);
+        echo.shift_remove(IN_BACKGROUND);
         Self { id, model: model.to_owned(), created: created.unwrap_or(0), echo, names }
     }
 

@@ -1,16 +1,16 @@
 //! A client's request, read into the canonical chat.
 //!
 //! What only this API has and says again in its reply goes into the request's echo; chats have a field for most of the others. What
-//! needs the provider's own memory or machines (`background`, `conversation`, `prompt`) or would make another reply is refused by
-//! name; the few fields that are left (how much of an overlong conversation to cut, how often a provider's own tools may run) are reported,
-//! but where the provider speaks this API.
+//! needs the provider's own memory or machines (`conversation`, `prompt`) or would make another reply is refused by name. Whether a reply is
+//! to be made in the `background` is left to whoever sends the request: that may be left out. The few fields that are left (how much of an
+//! overlong conversation to cut, how often a provider's own tools may run) are reported, but where the provider speaks this API.
 
 use serde_json::{Value, json};
 
 use super::items::Conversation;
 use super::own_id;
 use super::tools::Toolbox;
-use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest};
+use crate::chat::{ChatRequest, IN_BACKGROUND, Message, OutputFormat, Reasoning, Rest};
 use crate::fault::Refusal;
 use crate::format::ClientRequest;
 use crate::format::json::Json;
@@ -63,6 +63,9 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let model = parse::model(&mut fields, request)?;
     refuse(&mut fields)?;
     let mut echo = echo(&fields, &request.id);
+    if fields.flag("background")? == Some(true) {
+        echo.insert(IN_BACKGROUND.to_owned(), true.into());
+    }
     let (messages, toolbox) = conversation(&mut fields, request)?;
     let mut untold = Vec::new();
     let logprobs = include(&mut fields, &mut echo, &mut untold)?;
@@ -120,10 +123,6 @@ fn refuse(fields: &mut Fields<'_>) -> Result<(), Mismatch> {
         if fields.take(name).is_some() {
             return Err(Mismatch::new(&Path::Root.key(name), problem));
         }
-    }
-    if fields.flag("background")? == Some(true) {
-        let problem = "replies are not made in the background here; leave it out and stream";
-        return Err(Mismatch::new(&Path::Root.key("background"), problem));
     }
     Ok(())
 }

@@ -107,7 +107,6 @@ fn items_become_messages() {
 #[test]
 fn what_is_not_here_is_refused_by_name() {
     for (field, value, param) in [
-        ("background", json!(true), "background"),
         ("conversation", json!("c"), "conversation"),
         ("prompt", json!({"id": "p"}), "prompt"),
         ("tools", json!([{"name": "f"}]), "tools[0].type"),

@@ -13,6 +13,7 @@ use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
 use crate::format::openai::responses::called::{Called, Kind, Names};
+use crate::format::openai::responses::custom;
 use crate::format::openai::responses::items::{is_message, phase};
 use crate::format::openai::responses::{is_item, object};
 use crate::format::rest::Report;
@@ -133,7 +134,10 @@ impl<'m> Input<'_, 'm> {
             PartKind::Other(value) => is_item(value) && !is_message(value),
             _ => is_said(part),
         };
-        let last = message.parts.iter().rposition(leads);
+        // Calls of custom tools, which chats tell beside all else.
+        let calls = message.rest.get("tool_calls").filter(|_| report.same_dialect);
+        let calls = calls.and_then(custom::calls).unwrap_or_default();
+        let last = if calls.is_empty() { message.parts.iter().rposition(leads) } else { Some(message.parts.len()) };
         let mut said = Saying::default();
         for (index, part) in message.parts.iter().enumerate() {
             match &part.kind {
@@ -167,6 +171,10 @@ impl<'m> Input<'_, 'm> {
             }
         }
         self.say(&mut said);
+        for [id, name, input] in calls {
+            self.calls.insert(id, Kind::Custom);
+            self.array.item(&custom::item([self.ids.sent(id), name, input]));
+        }
     }
 
     /// Writes what was said one after another as one item.
@@ -234,15 +242,18 @@ fn is_said(part: &Part) -> bool {
 }
 
 /// Reports what a message says beside its content. Calls of kinds that chats alone have are refused: their results would answer nothing.
+/// Those of custom tools this API has, too.
 fn leftover(message: &Message, path: &str, report: &mut Report) -> Result<(), AttemptFault> {
     if message.name.is_some() {
         report.dropped.push(format!("{path}.name"));
     }
+    let is_assistant = message.role == Role::Assistant;
     for (name, value) in &message.rest {
         let says = !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
         match name.as_str() {
             _ if !says => {}
-            "tool_calls" | "function_call" if message.role == Role::Assistant => {
+            "tool_calls" if is_assistant && report.same_dialect && custom::calls(value).is_some() => {}
+            "tool_calls" | "function_call" if is_assistant => {
                 return Err(unsupported(&format!("{path}.{name}"), "a call of a kind that chats alone have"));
             }
             _ => report.dropped.push(format!("{path}.{name}")),

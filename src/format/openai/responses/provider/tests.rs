@@ -9,6 +9,7 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::format::sealed::{open, seal};
 use crate::format::{ClientRequest, Encoded, NO_QUIRKS, ProviderFormat, Quirks, Target, Turn, client_apis, lost};
 
+mod custom;
 mod decode;
 mod encode;
 

@@ -1,8 +1,8 @@
 //! The tools, and the choice among them.
 //!
 //! Clients of this API have custom tools and a local shell beside functions: these are functions to everybody else, and go out here as
-//! they were written. What else the client runs is a function here, too. A tool that the provider runs itself goes out as a client of
-//! the same dialect wrote it.
+//! they were written, as do those of chats in the words of this API. What else the client runs is a function here, too. A tool that the
+//! provider runs itself goes out as a client of the same dialect wrote it.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ use crate::chat::{ChatRequest, Tool, ToolChoice};
 use crate::fault::AttemptFault;
 use crate::format::openai::encode::{speaks_responses, strict_here, type_of};
 use crate::format::openai::responses::called::{Kind, Names};
+use crate::format::openai::responses::custom;
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
 
@@ -29,7 +30,7 @@ struct Known<'r> {
 /// Writes both.
 ///
 /// # Errors
-/// `Rejected` where a tool or the choice is another provider's, or chats' alone.
+/// `Rejected` where a tool or the choice is another provider's.
 pub(super) fn write(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
     let search = request.rest.get(SEARCH).filter(|asked| report.same_dialect && !asked.is_null());
     let known = Known { names: Names::of(&request.echo), written: Names::written(&request.echo) };
@@ -49,7 +50,7 @@ pub(super) fn write(request: &ChatRequest, object: &mut Object<'_>, report: &mut
         Some(ToolChoice::Required) => object.field("tool_choice", "required"),
         Some(ToolChoice::Function(name)) => object.field("tool_choice", &named(&known.names, name)),
         Some(ToolChoice::Other(value)) if report.same_dialect => {
-            object.field("tool_choice", &allowed(&known.names, value).unwrap_or_else(|| value.clone()));
+            object.field("tool_choice", &allowed(&known.names, value).unwrap_or_else(|| custom::flat(value)));
         }
         Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
     }
@@ -87,11 +88,7 @@ fn one(
             }
             report.rest_inside(&mut object, rest, &place, &["function"]);
         }
-        // Its calls would have to be told as such.
-        Tool::Other(value) if value.get("type").is_some_and(|kind| kind == "custom") => {
-            return Err(unsupported(&place(), "a `custom` tool of chats"));
-        }
-        Tool::Other(value) if report.same_dialect => array.item(value),
+        Tool::Other(value) if report.same_dialect => array.item(&custom::flat(value)),
         Tool::Other(value) => return Err(unsupported(&place(), &type_of(value))),
     }
     Ok(())
@@ -112,7 +109,7 @@ fn allowed(names: &Names, value: &Value) -> Option<Value> {
     let inside = value.get(KIND).filter(|_| value.get("type").is_some_and(|kind| kind == KIND))?;
     let one = |tool: &Value| match tool.get("function").and_then(|function| function.get("name")?.as_str()) {
         Some(name) => named(names, name),
-        None => tool.clone(),
+        None => custom::flat(tool),
     };
     let tools: Vec<Value> = inside.get("tools")?.as_array()?.iter().map(one).collect();
     Some(json!({"type": KIND, "mode": inside.get("mode").cloned().unwrap_or_else(|| "auto".into()), "tools": tools}))

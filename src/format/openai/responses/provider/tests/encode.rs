@@ -106,12 +106,10 @@ fn what_it_has_no_word_for_is_refused_by_name_or_reported() {
             assert!(body.get(name).is_none(), "{name}: {body}");
         }
     }
-    let custom = json!([{"type": "custom", "custom": {"name": "x"}}]);
     let sound = json!([{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "mp3"}}]}]);
     let older = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{}"}}]);
     for (more, blamed) in [
         (json!({"n": 2}), "n"),
-        (json!({"tools": custom}), "tools[0]"),
         (json!({"messages": sound}), "messages[0].content[0]"),
         (json!({"messages": older}), "messages[1].function_call"),
     ] {
