@@ -71,7 +71,11 @@ fn text(out: &mut Vec<u8>, text: &str) {
 
 fn numbers(out: &mut Vec<u8>, numbers: &[f32]) {
     count(out, numbers.len());
-    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    // Of many deployments these are millions of bytes: room is made once, and each number is written as a whole.
+    out.reserve(size_of_val(numbers));
+    for number in numbers {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 /// Takes over what was saved, as far as it is about the same deployments and features.
