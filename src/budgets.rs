@@ -195,31 +195,37 @@ impl Budgets {
         if budgets.is_empty() {
             return Ok(Hold { budgets: Ids::of(&[]), amount, request: None });
         }
-        let mut state = self.lock();
-        if let Some(short) = state.short(now, budgets, amount) {
-            return Err(short);
-        }
-        for id in budgets {
-            if let Some(budget) = state.get_mut(*id) {
-                budget.held += amount;
-                state.changed(*id);
-            }
-        }
-        drop(state);
-        self.tell();
+        self.hold_beside(now, budgets, amount, NanoUsd::default())?;
         Ok(Hold { budgets: Ids::of(budgets), amount, request: None })
     }
 
     /// Holds so much in the place of less, in all of its budgets or in none.
     ///
     /// # Errors
-    /// As [`Budgets::hold`], of what it is more.
+    /// As [`Budgets::hold`], of all of it.
     pub fn raise(&self, now: Moment, hold: &mut Hold, amount: NanoUsd) -> Result<(), Short> {
         if amount <= hold.amount {
             return Ok(());
         }
-        let more = self.hold(now, hold.budgets.all(), NanoUsd(amount.0 - hold.amount.0))?;
-        hold.amount += more.amount;
+        self.hold_beside(now, hold.budgets.all(), amount, hold.amount)?;
+        hold.amount = amount;
+        Ok(())
+    }
+
+    /// Holds what `amount` is more than `own`, which whoever asks holds of each already.
+    fn hold_beside(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: NanoUsd) -> Result<(), Short> {
+        let mut state = self.lock();
+        if let Some(short) = state.short(now, budgets, amount, own) {
+            return Err(short);
+        }
+        for id in budgets {
+            if let Some(budget) = state.get_mut(*id) {
+                budget.held += NanoUsd(amount.0.saturating_sub(own.0));
+                state.changed(*id);
+            }
+        }
+        drop(state);
+        self.tell();
         Ok(())
     }
 
@@ -241,10 +247,16 @@ impl Budgets {
     /// What [`Budgets::hold`] would say; nothing is held.
     #[must_use]
     pub fn short(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
+        self.short_beside(now, budgets, amount, NanoUsd::default())
+    }
+
+    /// What [`Budgets::raise`] would say of so much to whoever holds `own` of each already; nothing is held.
+    #[must_use]
+    pub fn short_beside(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: NanoUsd) -> Option<Short> {
         if budgets.is_empty() {
             return None;
         }
-        self.lock().short(now, budgets, amount)
+        self.lock().short(now, budgets, amount, own)
     }
 
     /// How often somebody found no room that may come free: who gives back at once what nothing came of looks whether anybody saw
@@ -371,12 +383,12 @@ impl State {
         }
     }
 
-    fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
+    fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: NanoUsd) -> Option<Short> {
         let (mut waits, others) = (None, self.others);
         for id in budgets {
             let Some(budget) = self.get_mut(*id) else { continue };
             budget.turn(now);
-            match budget.short(amount, others) {
+            match budget.short(amount, own, others) {
                 Some(short) if short.may_wait() => waits = waits.or(Some(short)),
                 Some(short) => return Some(short),
                 None => {}
@@ -452,8 +464,10 @@ impl Budget {
         (self.own, self.own_at_loss, self.own_heard, self.elsewhere) = Default::default();
     }
 
-    fn short(&self, asked: NanoUsd, others: Others) -> Option<Short> {
-        let (max, spent, held) = (self.bound(self.spec.max?, others), self.total(), self.held + self.held_elsewhere);
+    /// Whether it has no room for so much, of which whoever asks holds `own` already.
+    fn short(&self, asked: NanoUsd, own: NanoUsd, others: Others) -> Option<Short> {
+        let (max, spent) = (self.bound(self.spec.max?, others), self.total());
+        let held = NanoUsd((self.held + self.held_elsewhere).0.saturating_sub(own.0));
         // Who has nothing left is refused also what costs nothing.
         let fits = spent < max && spent + held + asked <= max;
         (!fits).then(|| Short { scope: self.scope.clone(), max, spent, held, asked, resets: self.resets })

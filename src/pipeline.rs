@@ -54,6 +54,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::budgets::{Budgets, Reached};
 use crate::chat::ChatRequest;
@@ -161,6 +162,8 @@ pub struct Gateway {
     pub asked_again: AskedAgain,
     /// Cancelled when requests that still go on are to end: the gateway has waited for them long enough.
     pub cutoff: CancellationToken,
+    /// Requests that their clients left and that are counted for their bills before they are recorded: a stop waits for them.
+    pub left: TaskTracker,
     /// What requests under way hold.
     pub memory: Arc<MemoryBudget>,
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::budgets::{Budgets, SpendReader};
 use crate::clock::Clock;
@@ -139,6 +140,7 @@ fn assemble_over(
         blocking,
         memory: Arc::default(),
         cutoff: CancellationToken::new(),
+        left: TaskTracker::new(),
     });
     kept_keys::follow(&gateway);
     problems.extend(unjudged(&gateway, &gateway.live.read()));

@@ -74,9 +74,9 @@ pub struct Short {
     pub max: NanoUsd,
     /// What is.
     pub spent: NanoUsd,
-    /// What calls under way hold.
+    /// What other calls under way hold.
     pub held: NanoUsd,
-    /// What was asked for.
+    /// What was asked for, with what whoever asks holds already.
     pub asked: NanoUsd,
     /// When it begins anew; `None` is never.
     pub resets: Option<Moment>,
@@ -89,7 +89,7 @@ impl Short {
         NanoUsd(self.max.0.saturating_sub(self.spent.0))
     }
 
-    /// Whether there is room once the calls under way have ended, if they cost nothing.
+    /// Whether there is room once the other calls under way have ended, if they cost nothing.
     #[must_use]
     pub fn may_wait(&self) -> bool {
         self.spent < self.max && self.spent + self.asked <= self.max

@@ -39,6 +39,24 @@ fn what_is_held_is_held_in_all_or_in_none_and_the_bill_counts_in_its_place() {
 }
 
 #[test]
+fn who_holds_more_waits_for_what_others_hold_and_not_for_its_own() {
+    let budgets = Budgets::default();
+    let ids = budgets.set(NOW, &key("a"), &[of(100, "")]);
+    let mut hold = budgets.hold(NOW, &ids, NanoUsd(40)).unwrap();
+    let short = budgets.raise(NOW, &mut hold, NanoUsd(110)).unwrap_err();
+    assert_eq!((short.held, short.asked, short.may_wait()), (NanoUsd(0), NanoUsd(110), false), "nobody else holds any");
+    let other = budgets.hold(NOW, &ids, NanoUsd(30)).unwrap();
+    let short = budgets.short_beside(NOW, &ids, NanoUsd(80), hold.amount()).unwrap();
+    assert_eq!((short.held, short.asked, short.may_wait()), (NanoUsd(30), NanoUsd(80), true));
+    assert_eq!(budgets.raise(NOW, &mut hold, NanoUsd(70)), Ok(()));
+    assert_eq!((hold.amount(), budgets.report(NOW, ids[0]).unwrap().held), (NanoUsd(70), NanoUsd(100)));
+    for hold in [hold, other] {
+        budgets.release(NOW, hold);
+    }
+    assert_eq!(budgets.report(NOW, ids[0]).unwrap().held, NanoUsd(0));
+}
+
+#[test]
 fn a_period_begins_anew_and_what_arrived_before_it_counts_in_its_own() {
     let budgets = Budgets::default();
     let ids = budgets.set(NOW, &key("a"), &[of(100, "1h")]);

@@ -394,7 +394,7 @@ impl<'a> AdmissionControl<'a, '_> {
             (deployment.scope, estimate.demand(deployment))
         };
         let held = guard.held_money();
-        let (candidates, shorts) = money::affordable(context, estimate, candidates, held, now);
+        let (candidates, shorts) = money::affordable(context, estimate, candidates, (held, guard.pending_cost()), now);
         if let Some(index) = money::to_count(estimate, &shorts) {
             return AdmissionCheck::CountFirst(index);
         }

@@ -24,19 +24,22 @@ pub(super) struct Following {
 const SENT: u8 = 1;
 /// A provider has it now, or has answered it.
 const UNDER_WAY: u8 = 2;
+/// Its reply is to be streamed.
+const STREAMED: u8 = 4;
 
 impl Followed {
     /// The most urgent of requests has the least priority, and this is the last.
     pub(super) const PRIORITY: i32 = i32::MAX;
 
-    /// A call of it is about to be sent.
-    pub(super) fn sending(&self) {
-        self.how_far.store(SENT | UNDER_WAY, Ordering::Release);
+    /// A call of it is about to be sent, whose reply is to be `streamed` or whole.
+    pub(super) fn sending(&self, streamed: bool) {
+        let how = if streamed { STREAMED } else { 0 };
+        self.how_far.store(SENT | UNDER_WAY | how, Ordering::Release);
     }
 
     /// That call has no reply.
     pub(super) fn unanswered(&self) {
-        self.how_far.fetch_and(SENT, Ordering::AcqRel);
+        self.how_far.fetch_and(!UNDER_WAY, Ordering::AcqRel);
         self.unanswered.notify_waiters();
     }
 
@@ -50,6 +53,12 @@ impl Followed {
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         self.how_far.load(Ordering::Acquire) & UNDER_WAY != 0
+    }
+
+    /// Whether what a provider was sent of it is to be streamed: whoever gives it up then pays for no more than it has begun to say.
+    #[must_use]
+    pub fn is_streamed(&self) -> bool {
+        self.how_far.load(Ordering::Acquire) & STREAMED != 0
     }
 
     /// Waits until no provider has it; for ever where one has answered it.
@@ -74,7 +83,7 @@ mod tests {
     async fn a_request_comes_back_when_its_provider_has_no_reply() {
         let followed = Followed::default();
         followed.comes_back().await;
-        followed.sending();
+        followed.sending(false);
         {
             let mut back = pin!(followed.comes_back());
             assert!(futures_util::poll!(&mut back).is_pending());
@@ -82,11 +91,14 @@ mod tests {
             assert!(futures_util::poll!(&mut back).is_ready());
         }
         // Sent again before anybody looked.
-        followed.sending();
+        followed.sending(false);
         let mut back = pin!(followed.comes_back());
         assert!(futures_util::poll!(&mut back).is_pending());
         followed.unanswered();
-        followed.sending();
+        followed.sending(true);
         assert!(futures_util::poll!(&mut back).is_pending());
+        assert!(followed.is_streamed() && followed.is_under_way());
+        followed.unanswered();
+        assert!(followed.was_sent() && !followed.is_under_way());
     }
 }

@@ -182,7 +182,7 @@ impl RequestGuard {
     pub(super) fn sending(&self) {
         self.gateway.recorder.sending(self.id());
         if let Some(Following { followed, .. }) = &self.background {
-            followed.sending();
+            followed.sending(self.record.streamed);
         }
     }
 

@@ -138,7 +138,7 @@ impl Server {
             finished = tokio::select! {
                 biased;
                 () = hurry => None,
-                idle = tokio::time::timeout(grace, workers.idle()) => Some(idle.is_ok()),
+                ended = tokio::time::timeout(grace, all_ended(&workers, &service)) => Some(ended.is_ok()),
             };
         }
         if finished != Some(true) {
@@ -154,10 +154,19 @@ impl Server {
                 app.gateway.cutoff.cancel();
             }
             let last_words = if finished.is_none() { HURRIED_WORDS } else { LAST_WORDS };
-            let _silent_clients = tokio::time::timeout(last_words, workers.idle()).await;
+            let _silent_clients = tokio::time::timeout(last_words, all_ended(&workers, &service)).await;
         }
         // A request that is cut off is still recorded: dropping its task writes the record.
         workers.end().await;
+    }
+}
+
+/// Completes once every connection has ended, and what clients left before is counted and recorded.
+async fn all_ended(workers: &Workers, service: &HttpService) {
+    workers.idle().await;
+    if let Some(app) = &service.gateway {
+        app.gateway.left.close();
+        app.gateway.left.wait().await;
     }
 }
 

@@ -4,7 +4,8 @@
 //! Whole replies are told once all are there, and their headers say what all of them took and cost. Where one is refused, that is the
 //! answer to all: no other is sent any more, and those that a provider has are heard out, for they are paid. A stream begins with the
 //! first that is answered, whose headers tell for all; the others join it as they come, for they may be waiting for what the first ones
-//! hold. One that is refused then is an event after which nothing follows.
+//! hold. One that is refused before is the answer to all at once, and the others are left; one that is refused then is an event after which
+//! nothing follows.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -37,7 +38,7 @@ enum Answer {
     Whole(Bytes, ReplyMeta),
     Streamed(BoxStream<'static, Bytes>, Option<ReplyMeta>),
     Refused(Refusal),
-    /// Another was refused before any provider had it.
+    /// Another was refused before any provider had it, or before its stream had begun.
     GivenUp,
 }
 
@@ -108,8 +109,8 @@ pub(super) async fn serve(
     Ok(Joined { body: Body::from(joiner.whole(&bodies)), meta, streamed: false })
 }
 
-/// Serves one of them; a large reply is read here, for it is told with the others. It is given up once another is `refused`, unless a
-/// provider has it or has answered it.
+/// Serves one of them; a large reply is read here, for it is told with the others. It is given up once another is `refused`, unless it
+/// is to be whole and a provider has it or has answered it.
 async fn answer(
     app: Arc<App>,
     mut guard: Box<RequestGuard>,
@@ -137,7 +138,10 @@ async fn answer(
 
 async fn not_wanted(refused: &CancellationToken, followed: &Followed) {
     refused.cancelled().await;
-    followed.comes_back().await;
+    // Of a stream nobody hears the end: it is left at once, as where its client goes away, and nobody waits for its beginning.
+    if !followed.is_streamed() {
+        followed.comes_back().await;
+    }
 }
 
 /// It panicked, which is logged where it happened.

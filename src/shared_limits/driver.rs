@@ -6,6 +6,7 @@
 
 mod exchange;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,11 @@ pub(super) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     client: Client,
     name: String,
-    /// Whose part this gateway's own takes the place of; its own name after the first time.
+    /// Whose part this gateway's own takes the place of, once in each window; its own name where there is nobody.
     predecessor: String,
+    /// The windows where it has, by name. One that has a limit later than the others (a key's, whose database was away at the start) has its
+    /// predecessor's part until then.
+    succeeded: BTreeSet<String>,
     book: Book,
     /// How many gateways were last seen while the server decided, and by its last answer.
     gateways: u64,
@@ -77,6 +81,7 @@ impl Driver {
             client,
             name,
             predecessor,
+            succeeded: BTreeSet::new(),
             book,
             gateways: 1,
             seen: 1,
@@ -203,7 +208,6 @@ impl Driver {
         let answers = self.send(connection, &pipeline).await?;
         self.heard = Some(now);
         self.published(&batch, &answers);
-        self.predecessor.clone_from(&self.name);
         Ok(())
     }
 
@@ -261,19 +265,29 @@ impl Driver {
         command
     }
 
+    /// Whether its predecessor's part is still to be taken away from a window.
+    fn succeeds(&self, update: &Update) -> bool {
+        self.predecessor != self.name && !update.is_last && !self.succeeded.contains(&update.part.name)
+    }
+
     /// Tells the updates of a batch, or only that this gateway is there.
     fn publish(&self, batch: &Batch, pipeline: &mut Pipeline, begins: bool) {
-        let chunks = batch.updates.chunks(WINDOWS).chain(batch.updates.is_empty().then_some(&[] as &[Update]));
+        let alike = batch.updates.chunk_by(|one, next| self.succeeds(one) == self.succeeds(next));
+        let chunks = alike.flat_map(|updates| updates.chunks(WINDOWS));
+        let chunks = chunks.chain(batch.updates.is_empty().then_some(&[] as &[Update]));
         for chunk in chunks {
+            let succeeds = chunk.first().map_or(begins, |update| self.succeeds(update));
+            let before = if succeeds { &self.predecessor } else { &self.name };
             let mut keys = vec![script::gateways()];
             for update in chunk {
                 let window = update.keys();
-                keys.extend([window.counted(), window.held(), window.part(&self.name), window.part(&self.predecessor)]);
+                keys.extend([window.counted(), window.held(), window.part(&self.name), window.part(before)]);
             }
+            let how = if begins { 1 } else { 2 * u8::from(succeeds) };
             let mut command = script::call(&self.scripts[1], &keys);
-            command.arg(&self.name).arg(u8::from(begins)).arg(&self.predecessor);
+            command.arg(&self.name).arg(how).arg(before);
             for update in chunk {
-                command.arg(update.packed(begins || batch.wanted.contains(&update.part.scope)));
+                command.arg(update.packed(begins || succeeds || batch.wanted.contains(&update.part.scope)));
             }
             pipeline.add_command(command);
         }
@@ -302,7 +316,12 @@ impl Driver {
 
     /// The server has what it was told; what it says of the others is taken in. Returns whether that was news.
     fn published(&mut self, batch: &Batch, answers: &[Answer]) -> bool {
-        batch.updates.iter().for_each(|update| self.book.updated(update));
+        for update in &batch.updates {
+            self.book.updated(update);
+            if self.succeeds(update) {
+                self.succeeded.insert(update.part.name.clone());
+            }
+        }
         let now = self.clock.now();
         let windows = answers.iter().flat_map(|answer| answer.windows.iter().map(move |window| (answer, window)));
         let mut news = false;

@@ -1,12 +1,12 @@
 -- Takes a gateway's own part of some windows as it stands now: told twice, it counts once.
 --
 -- KEYS: gateways, then for each window: what counts, what is held, the gateway's own part, its predecessor's. ARGV: the gateway; 1 where it
--- begins: its predecessor's part is taken away first; the predecessor, which may be itself; then for each window packed doubles: the slice in
--- microseconds, 1 where it is fixed, the milliseconds after which all of it is forgotten, 1 where its slices are wanted, six amounts that
--- are held, and for each slice that changed its number and five amounts.
+-- begins, 2 where these windows alone do, else 0: where anything begins, its predecessor's part is taken away first; the predecessor, which
+-- may be itself; then for each window packed doubles: the slice in microseconds, 1 where it is fixed, the milliseconds after which all of it
+-- is forgotten, 1 where its slices are wanted, six amounts that are held, and for each slice that changed its number and five amounts.
 -- Returns as `reserve` does, the candidate being 1.
 
-local begins, before = ARGV[2] == '1', ARGV[3]
+local begins, succeeds, before = ARGV[2] == '1', ARGV[2] ~= '0', ARGV[3]
 if not begins and not seen[id] then return { -2, text(now), gateways } end
 if not seen[id] or now - seen[id] >= LEASE then gateways = gateways + 1 end
 if begins and before ~= id and seen[before] then
@@ -37,7 +37,7 @@ for i = 1, (#KEYS - 1) / 4 do
     if nothing(sum) then redis.call('HDEL', counted, field) else redis.call('HSET', counted, field, pack5(sum)) end
   end
 
-  if begins then
+  if succeeds then
     local all = redis.call('HGETALL', former)
     for j = 1, #all, 2 do
       if tonumber(all[j]) >= keep then add(all[j], -1, five(all[j + 1])) end

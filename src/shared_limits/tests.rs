@@ -381,6 +381,34 @@ async fn a_gateway_that_starts_again_takes_the_place_of_itself() {
     assert!(two.take(60).await.is_some());
 }
 
+/// As those of a key are whose database is away at the start.
+#[tokio::test]
+async fn a_limit_that_comes_after_the_start_takes_the_place_of_its_predecessor_s_too() {
+    let Some(redis) = Redis::start() else { return };
+    let specs = specs(Duration::from_hours(24), &[("a", Dimension::Tokens, 100)]);
+    let (one, two) = (redis.gateway("one", &specs, false), redis.gateway("two", &specs, false));
+    let held = one.take(40).await.expect("forty");
+    one.store.sent(one.clock.now(), held.handle(), one.clock.now());
+    one.store.settle(one.clock.now(), held, demand(40));
+    two.until(|two| two.used("a") == 40).await;
+    let saved = one.store.local().save(one.clock.now());
+    drop(one);
+    let limits = Arc::new(Limits::new(&BTreeMap::new()));
+    let (clock, budgets) = (Clock::system(), Arc::<Budgets>::default());
+    limits.restore(clock.now(), &saved);
+    let store = SharedLimits::start(limits, &budgets, clock, &redis.server(), "another".to_owned(), false).unwrap();
+    let again = Gateway { store, budgets, clock, next: AtomicU64::new(0) };
+    again.until(|again| again.store.is_up()).await;
+    two.look().await;
+    assert_eq!(two.used("a"), 40, "it is told by nobody else yet");
+    again.store.local().restrict(&deployment("a"), specs.get(&deployment("a")), clock.now());
+    again.look().await;
+    two.look().await;
+    assert_eq!((again.used("a"), two.used("a")), (40, 40), "not eighty");
+    assert!(two.take(61).await.is_none());
+    assert!(two.take(60).await.is_some());
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_at_the_start_is_found_later() {
     let Some(mut redis) = Redis::start() else { return };

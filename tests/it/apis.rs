@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::chat::{OPENAI_STREAM, openai_reply};
 use crate::support::gateway::{Gateway, Reply, read};
+use crate::support::until;
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
 const SIMULATED: &str = "model_list:
@@ -302,6 +303,19 @@ async fn of_several_prompts_none_is_sent_any_more_once_one_is_refused() {
     assert_eq!((said.status, upstream.count()), (429, 2), "{}", said.text);
     let told = "answers to 1 of the 3 prompts, which cost $0.011, are not told without the others";
     assert!(said.text.contains(told), "{}", said.text);
+}
+
+/// Its stream would begin late, or never, and nobody would hear it.
+#[tokio::test]
+async fn of_several_streamed_prompts_the_refusal_of_one_is_told_though_another_has_not_begun() {
+    let (gateway, upstream) = limited("rpm: 9", vec![Step::silent(), Step::openai_rate_limited(7)]).await;
+    let asked = json!({"model": "g", "prompt": ["one", "two"], "stream": true});
+    let said = tokio::time::timeout(Duration::from_secs(20), gateway.post("/v1/completions", &asked)).await;
+    let said = said.expect("the other is not waited for");
+    assert_eq!((said.status, upstream.count()), (429, 2), "{}", said.text);
+    upstream.until_cancelled(1).await;
+    let left = "witgate_requests_total{group=\"g\",api=\"openai-completions\",ending=\"cancelled\",status=\"499\"}";
+    until("the other is recorded as one that was left", || gateway.metric(left) == Some(1.0)).await;
 }
 
 fn gzipped(body: &[u8]) -> Vec<u8> {

@@ -27,13 +27,13 @@ pub(super) enum Unaffordable {
     OutOfReach,
 }
 
-/// Of `candidates`, those that the request can pay for; and why not the others. `held` is what it holds of its payers' budgets
-/// already: a retry asks for what it is more.
+/// Of `candidates`, those that the request can pay for; and why not the others. `held` is what it holds of its payers' budgets already, and
+/// `pending` what its attempts so far cost: a retry is paid beside that, and asks for what both are more than it holds.
 pub(super) fn affordable<'c>(
     context: &RequestContext<'_>,
     estimate: &Estimate,
     candidates: &'c [usize],
-    held: Option<NanoUsd>,
+    (held, pending): (Option<NanoUsd>, NanoUsd),
     now: Moment,
 ) -> (Cow<'c, [usize]>, Vec<Unaffordable>) {
     let mut shorts = Vec::new();
@@ -48,8 +48,8 @@ pub(super) fn affordable<'c>(
     }
     let cost = |index: usize| estimate.demand(&context.group.deployments[index]).cost;
     let payers_are_short = |cost: NanoUsd| match held {
-        Some(held) if cost <= held => None,
-        held => budgets.short(now, payers, NanoUsd(cost.0 - held.unwrap_or_default().0)),
+        Some(held) if pending + cost <= held => None,
+        held => budgets.short_beside(now, payers, pending + cost, held.unwrap_or_default()),
     };
     // Mostly there is room for the dearest, and so for each.
     let dearest = if payers.is_empty() { None } else { candidates.iter().map(|index| cost(*index)).max() };
@@ -73,9 +73,9 @@ pub(super) fn affordable<'c>(
     (Cow::Owned(found), shorts)
 }
 
-/// Holds so much of the budgets of those who pay. Close to the end of one that several gateways spend of, what the others hold is heard before it
-/// stands; what does not is given back, so that a second look hears them anew. Returns the moment it is, which is `now` where nobody was waited for.
-/// `turned_away` is how often somebody was before.
+/// Holds so much of the budgets of those who pay, beside what the attempts before cost. Close to the end of one that several gateways spend
+/// of, what the others hold is heard before it stands; what does not is given back, so that a second look hears them anew. Returns the moment
+/// it is, which is `now` where nobody was waited for. `turned_away` is how often somebody was before.
 ///
 /// # Errors
 /// One of them has not so much.
@@ -87,9 +87,12 @@ pub(super) async fn hold(
 ) -> Result<Moment, Short> {
     let (gateway, payers, before) = (context.gateway, &context.paying.budgets, guard.held_money());
     guard.hold_money(payers, amount)?;
-    if guard.held_money() == before || !gateway.budgets.is_close(payers, amount) {
+    let held = guard.held_money();
+    if held == before || !gateway.budgets.is_close(payers, amount) {
         return Ok(now);
     }
+    // All that is its own: what is held beside that is held by others.
+    let amount = held.unwrap_or(amount);
     let (say, verdict) = oneshot::channel();
     let (budgets, clock, ids) = (Arc::clone(&gateway.budgets), gateway.clock, payers.clone());
     // Asked at the answer: what is heard after it was held later, and is given back by whoever holds it.

@@ -18,6 +18,8 @@ use crate::limits::{Dimension, LimitStore, Limits, Reservation, ReservationHandl
 use crate::money::NanoUsd;
 use crate::virtual_key::{KeptTeam, KeyHash, VirtualKey};
 
+mod retries;
+
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
 fn arrive(gateway: &Arc<Gateway>) -> Box<RequestGuard> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::{Ending, RequestGuard};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::record::Record;
@@ -22,7 +24,8 @@ impl Drop for RequestGuard {
         if stops || !self.attempt.as_ref().is_some_and(|attempt| attempt.counts_long(Some(&fault))) {
             return self.leave(&fault, ending, status);
         }
-        let left = Left { guard: Box::new(self.take()), fault, ending, status };
+        let waited_for = self.gateway.left.token();
+        let left = Left { guard: Box::new(self.take()), fault, ending, status, _waited_for: waited_for };
         self.gateway.blocking.spawn(move || drop(left));
     }
 }
@@ -49,6 +52,8 @@ struct Left {
     fault: AttemptFault,
     ending: Ending,
     status: u16,
+    /// Dropped after it has ended: a stop waits until then.
+    _waited_for: TaskTrackerToken,
 }
 
 impl Drop for Left {

@@ -8,7 +8,7 @@ use crate::money::NanoUsd;
 use crate::pipeline::added_budgets;
 
 impl RequestGuard {
-    /// Holds so much money in these budgets until the request ends; of an attempt that may cost more than those before, so much.
+    /// Holds so much money in these budgets for the attempt to come, beside what those before cost, until the request ends.
     ///
     /// # Errors
     /// One of them has not so much.
@@ -17,7 +17,7 @@ impl RequestGuard {
         if self.money.is_none() && budgets.is_empty() {
             return Ok(());
         }
-        let now = self.gateway.clock.now();
+        let (now, amount) = (self.gateway.clock.now(), self.used.cost + amount);
         match &mut self.money {
             Some(held) => self.gateway.budgets.raise(now, held, amount)?,
             None => self.money = Some(self.gateway.budgets.hold(now, budgets, amount)?.of(self.record.id)),
@@ -28,6 +28,11 @@ impl RequestGuard {
     /// What is held of the budgets of those who pay.
     pub(in crate::pipeline) fn held_money(&self) -> Option<NanoUsd> {
         self.money.as_ref().map(Hold::amount)
+    }
+
+    /// What its attempts so far cost, which counts when the request ends and is held until then.
+    pub(in crate::pipeline) const fn pending_cost(&self) -> NanoUsd {
+        self.used.cost
     }
 
     /// Gives back what is held beyond so much, or all of it, where nothing was begun with it.

@@ -203,6 +203,19 @@ async fn a_stream_that_its_client_left_is_counted_on_another_thread_where_it_is_
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_until_what_a_client_left_is_counted_and_recorded() {
+    let scene = Scene::of("openai/m", &["hangs"]);
+    drop(scene.begun(3).await);
+    while scene.gateway.left.is_empty() && scene.records.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    scene.gateway.left.close();
+    scene.gateway.left.wait().await;
+    assert_eq!(scene.recorded(), ("cancelled", 1545 + AROUND, 1, Some(cost(1545 + AROUND, 1))));
+    assert!(scene.gateway.left.is_empty());
+}
+
 /// Its thread ends before it is counted: what nobody takes any more is counted where it is dropped.
 #[test]
 fn a_stream_that_its_client_left_is_recorded_though_nobody_is_left_to_count_it() {
