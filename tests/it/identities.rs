@@ -78,17 +78,21 @@ async fn a_user_of_google_s_cloud_is_served_beside_a_key_file_that_is_not_there(
         tokens.origin()
     ))
     .await;
+    two_are_served_by_one_token(&gateway, &tokens).await;
+    for asked in upstream.asked() {
+        assert_eq!(asked.path, "/v1/projects/p/models/tuned:generateContent");
+        assert_eq!(asked.headers["authorization"], "Bearer user-token");
+        assert_eq!(asked.headers["x-goog-user-project"], "q");
+    }
+}
+
+async fn two_are_served_by_one_token(gateway: &Gateway, tokens: &ScriptedUpstream) {
     let asked = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
     for _ in 0..2 {
         let answer = gateway.post("/v1/chat/completions", &asked).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     assert_eq!(tokens.count(), 1, "one token for both");
-    for asked in upstream.asked() {
-        assert_eq!(asked.path, "/v1/projects/p/models/tuned:generateContent");
-        assert_eq!(asked.headers["authorization"], "Bearer user-token");
-        assert_eq!(asked.headers["x-goog-user-project"], "q");
-    }
 }
 
 /// A program that another service knows, whose token is exchanged for Google's.
@@ -110,12 +114,7 @@ async fn a_workload_is_served_by_the_token_that_another_service_gave_it() {
         path.display()
     )))
     .await;
-    let asked = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
-    for _ in 0..2 {
-        let answer = gateway.post("/v1/chat/completions", &asked).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-    }
-    assert_eq!(tokens.count(), 1, "one token for both");
+    two_are_served_by_one_token(&gateway, &tokens).await;
     for asked in upstream.asked() {
         assert_eq!(asked.headers["authorization"], "Bearer federated-token");
     }
