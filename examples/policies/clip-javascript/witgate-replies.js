@@ -2,7 +2,7 @@
 //
 // What a parser may know is handed to it: settings, the reply, a note. Treat it as if there were no clock, no file and no network:
 // the same inputs must always give the same answer.
-import { crossing, inComponent, index, list, shown, teller, text, texts, words } from './witgate.js';
+import { crossing, inComponent, list, pieceOfReply, shown, teller, texts, words } from './witgate.js';
 
 export { Settings } from './witgate.js';
 
@@ -18,29 +18,9 @@ const KINDS = ['text', 'reasoning', 'refusal', 'toolCalls'];
 
 /** A delta as it crosses. */
 function crossed(delta) {
-  const { tag, val } = delta ?? {};
-  switch (tag) {
-    case 'text':
-    case 'reasoning':
-    case 'refusal':
-      return { tag, val: text(`the \`val\` of a delta \`${tag}\``, val) };
-    case 'tool-call':
-      return {
-        tag,
-        val: {
-          index: index('the index of a tool call', val?.index),
-          id: text('the id of a tool call', val.id),
-          name: text('the name of a tool call', val.name),
-        },
-      };
-    case 'tool-arguments':
-      return {
-        tag,
-        val: { index: index("the index of a call's arguments", val?.index), fragment: text('a fragment', val.fragment) },
-      };
-    default:
-      throw new TypeError(`${shown(delta)} is no delta`);
-  }
+  const piece = pieceOfReply('a delta', delta);
+  if (piece) return piece;
+  throw new TypeError(`${shown(delta)} is no delta`);
 }
 
 /**

@@ -2,7 +2,7 @@
 //
 // What a provider may know is handed to it: settings, requests, replies. Where requests go and what they are authorised with it is
 // never told. Treat it as if there were no clock, no file and no network: the same inputs must always give the same answer.
-import { crossing, inComponent, index, list, shown, teller, text, texts, words } from './witgate.js';
+import { crossing, inComponent, list, pieceOfReply, shown, teller, text, texts, words } from './witgate.js';
 
 export { Settings } from './witgate.js';
 
@@ -81,32 +81,17 @@ function crossed(event) {
   switch (tag) {
     case 'beginning':
       return { tag, val: { id: text('the id of a reply', val?.id), model: text('the model of a reply', val.model ?? '') } };
-    case 'text':
-    case 'reasoning':
-    case 'refusal':
-      return { tag, val: text(`the \`val\` of an event \`${tag}\``, val) };
-    case 'tool-call':
-      return {
-        tag,
-        val: {
-          index: index('the index of a tool call', val?.index),
-          id: text('the id of a tool call', val.id),
-          name: text('the name of a tool call', val.name),
-        },
-      };
-    case 'tool-arguments':
-      return {
-        tag,
-        val: { index: index("the index of a call's arguments", val?.index), fragment: text('a fragment', val.fragment) },
-      };
     case 'finish':
       return { tag, val: oneOf('the reason to finish', FINISHES, val) };
     case 'usage':
       return { tag, val: { ...NOTHING, ...val } };
     case 'end':
       return { tag };
-    default:
+    default: {
+      const piece = pieceOfReply('an event', event);
+      if (piece) return piece;
       throw new TypeError(`${shown(event)} is no event`);
+    }
   }
 }
 

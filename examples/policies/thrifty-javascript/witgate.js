@@ -177,6 +177,33 @@ export function list(what, given) {
 /** A list of texts, which `what` is to be. */
 export const texts = (what, given) => list(what, given).map((each) => text(`each of ${what}`, each));
 
+/** What a reply is made of, whoever tells it, as it crosses; undefined where it is none of that. `what` is it in an error. */
+export function pieceOfReply(what, told) {
+  const { tag, val } = told ?? {};
+  switch (tag) {
+    case 'text':
+    case 'reasoning':
+    case 'refusal':
+      return { tag, val: text(`the \`val\` of ${what} \`${tag}\``, val) };
+    case 'tool-call':
+      return {
+        tag,
+        val: {
+          index: index('the index of a tool call', val?.index),
+          id: text('the id of a tool call', val.id),
+          name: text('the name of a tool call', val.name),
+        },
+      };
+    case 'tool-arguments':
+      return {
+        tag,
+        val: { index: index("the index of a call's arguments", val?.index), fragment: text('a fragment', val.fragment) },
+      };
+    default:
+      return undefined;
+  }
+}
+
 /** For a component that begins to run: there is no clock in it, and the engine's own ends the instance without a word. */
 export function inComponent() {
   const absent = () => {
