@@ -2,8 +2,9 @@
 
 PRICE_MAP is `litellm/model_prices_and_context_window_backup.json` of the litellm wheel on PyPI (MIT licence), SOURCE what
 the file says of where its figures are from. Only `source` and `models` are replaced. Chat and embedding models of the
-providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, recordings and speech
-(`audio_…`), every step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`) and its service tiers (`flex`, `priority`, `ultrafast`); by
+providers below are kept unless their deprecation date is more than a year past, and models that draw and have a price of such tokens: those that nobody
+chats with (`images_only`) are what other models draw with. Of prices: input, output, cache reads and writes, recordings and speech (`audio_…`), pictures (`image_…`),
+every step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`) and its service tiers (`flex`, `priority`, `ultrafast`); by
 which factor Claude's `speed` and `inference_geo` make all of it dearer (`fast`, `us`); what a search costs that the vendor makes for a reply (`search`), and whether a reply pays for one however
 many there were (`search_once`); of what it does beside text, what the map says and what it denies. Prices of caches that last an hour are not kept: all are twice that of input, which src/money.rs reckons
 with; this stops at one that is not. A price that a step does not name is that below it, one that a service tier does not name that of everybody, as LiteLLM reckons.
@@ -32,6 +33,9 @@ FIELDS = {
     "audio_input": "input_cost_per_audio_token",
     "audio_cache_read": "cache_read_input_audio_token_cost",
     "audio_output": "output_cost_per_audio_token",
+    "image_input": "input_cost_per_image_token",
+    "image_cache_read": "cache_read_input_image_token_cost",
+    "image_output": "output_cost_per_image_token",
 }
 # Whose searches are counted in replies, and what one costs where the map does not say it of a model: Anthropic takes $10 for a
 # thousand whatever the model (https://platform.claude.com/docs/en/about-claude/pricing).
@@ -51,7 +55,10 @@ def number(value):
 
 
 def prices(entry, ending=""):
-    found = {ours: number(entry.get(theirs + ending)) for ours, theirs in FIELDS.items()}
+    # Pictures in a prompt have a price of their own where models draw; elsewhere they cost what text does, whatever its length.
+    draws = FIELDS["image_output"] in entry
+    names = {ours: theirs for ours, theirs in FIELDS.items() if draws or not ours.startswith("image_")}
+    found = {ours: number(entry.get(theirs + ending)) for ours, theirs in names.items()}
     return {ours: price for ours, price in found.items() if price is not None}
 
 
@@ -116,7 +123,8 @@ def row(name, entry, today):
     # Where all prices are steps, the first of them is from no token on.
     if "input" not in base and isinstance(entry.get("tiered_pricing"), list):
         base = prices(next((tier for tier in entry["tiered_pricing"] if tier.get("range", [1])[0] == 0), {}))
-    if provider is None or entry.get("mode") not in MODES or "input" not in base:
+    draws = entry.get("mode") == "image_generation" and "image_output" in base
+    if provider is None or not (entry.get("mode") in MODES or draws) or "input" not in base:
         return None
     if entry.get("deprecation_date", "9") < today:
         return None
@@ -153,6 +161,8 @@ def row(name, entry, today):
     # The map's mode says so of models that no other API serves, at the two of whom that is known for sure.
     if entry["mode"] == "responses" and provider in ("openai", "azure"):
         made["responses"] = True
+    if draws and "/v1/chat/completions" not in entry.get("supported_endpoints", []):
+        made["images_only"] = True
     for ours, said in (("takes", True), ("lacks", False)):
         facts = [fact for fact in FACTS if entry.get(f"supports_{fact}") is said]
         if facts:

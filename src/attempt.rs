@@ -47,12 +47,13 @@ const LARGEST: u64 = 16_000_000;
 const MOST_SEARCHES: u64 = 10_000;
 
 /// Whether a reply can have used this much.
-const fn can_be(usage: &Usage) -> bool {
+fn can_be(usage: &Usage) -> bool {
     usage.input_tokens <= LARGEST
         && usage.cache_read_tokens <= LARGEST
         && usage.cache_write_tokens <= LARGEST
         && usage.output_tokens <= LARGEST
         && usage.searches <= MOST_SEARCHES
+        && usage.by_others.iter().all(|other| can_be(&other.usage))
 }
 
 /// What an attempt counts for.
@@ -323,6 +324,7 @@ impl AttemptOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::ByOther;
     use crate::money::Price;
 
     const INPUT: u64 = 1000;
@@ -450,6 +452,7 @@ mod tests {
 
     #[test]
     fn a_report_of_more_than_can_be_is_not_believed() {
+        let other = |usage| ByOther { model: "m".to_owned(), usage };
         for (reported, believed) in [
             // A model of 200,000 tokens that searched the web.
             (usage(1_200_000, 20_000), true),
@@ -459,6 +462,8 @@ mod tests {
             (Usage { cache_read_tokens: u64::MAX, ..usage(1, 1) }, false),
             (Usage { searches: 10_000, ..usage(1, 1) }, true),
             (Usage { searches: 10_001, ..usage(1, 1) }, false),
+            (Usage { by_others: vec![other(usage(200_000, 1_800))], ..usage(1, 1) }, true),
+            (Usage { by_others: vec![other(usage(16_000_001, 1_800))], ..usage(1, 1) }, false),
         ] {
             let mut attempt = AttemptProgress::begin(at(0), false, INPUT);
             attempt.sent();

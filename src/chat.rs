@@ -13,7 +13,7 @@ mod request;
 mod usage;
 mod vectors;
 
-pub use chunk::{Chunk, Delta};
+pub use chunk::{Chunk, Delta, PARTIAL_PICTURE};
 pub use logprobs::{ScoredToken, TokenLogprob};
 pub use parts::PartsOfDeltas;
 pub use path::check_path;
@@ -21,7 +21,7 @@ pub use reply::{Choice, FinishReason, Reply};
 pub use request::{
     ChatRequest, IN_BACKGROUND, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice,
 };
-pub use usage::{ServiceTier, Surcharges, Usage};
+pub use usage::{ByOther, ServiceTier, Surcharges, Usage};
 pub use vectors::{Vector, VectorRequest, Vectors};
 
 /// Fields of one dialect that the canonical types do not name, in the order they came.

@@ -65,6 +65,9 @@ struct Family {
     providers: &'static [&'static dyn ProviderFormat],
 }
 
+/// Why several inputs are refused where a model makes vectors of one a request.
+const ONE_INPUT: &str = "this model takes one text a request; ask for each of them (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`)";
+
 /// Every family. The last API of the last one answers whoever speaks none.
 static FAMILIES: [Family; 4] = [anthropic::FAMILY, gemini::FAMILY, bedrock::FAMILY, openai::FAMILY];
 

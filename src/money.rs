@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ServiceTier, Surcharges, Usage};
+use crate::chat::{ByOther, ServiceTier, Surcharges, Usage};
 
 mod given;
 
@@ -133,7 +133,22 @@ pub struct Prices {
     pub surcharges: Factors,
     /// What it charges for searches that it makes for a reply, beside their tokens; `None` where it is unknown.
     pub search: Option<SearchFee>,
+    /// Those of other models, which the model may ask within a reply; where nothing is known of one, it costs what this one does.
+    pub others: Option<OtherPrices>,
 }
+
+/// What is publicly known of the prices of a model, by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherPrices(pub fn(&str) -> Option<Prices>);
+
+/// There is one public table: prices differ by what is said of a deployment's own model.
+impl PartialEq for OtherPrices {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OtherPrices {}
 
 /// A factor of prices, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -252,6 +267,12 @@ pub struct Rates {
     pub audio_cache_read: Option<Price>,
     /// Output tokens of speech; where it is not known, that of all output.
     pub audio_output: Option<Price>,
+    /// Input tokens of pictures; where it is not known, that of all input.
+    pub image_input: Option<Price>,
+    /// Those read from the provider's cache; where it is not known, that of all that is read from it.
+    pub image_cache_read: Option<Price>,
+    /// Output tokens of pictures; where it is not known, that of all output.
+    pub image_output: Option<Price>,
 }
 
 impl Rates {
@@ -267,33 +288,34 @@ impl Rates {
             audio_input: None,
             audio_cache_read: None,
             audio_output: None,
+            image_input: None,
+            image_cache_read: None,
+            image_output: None,
         }
     }
 
-    /// What so many fresh tokens cost, of which so many are of recordings.
-    fn fresh(&self, tokens: u64, of_audio: u64) -> NanoUsd {
-        let of_audio = of_audio.min(tokens);
-        self.input.of(tokens - of_audio) + self.audio_input.unwrap_or(self.input).of(of_audio)
+    /// What so many fresh tokens cost, of which so many are of recordings, and so many of pictures.
+    fn fresh(&self, tokens: u64, of_audio: u64, of_images: u64) -> NanoUsd {
+        apart(tokens, self.input, [(of_audio, self.audio_input), (of_images, self.image_input)])
     }
 
     /// The same of those read from the provider's cache.
-    fn read(&self, tokens: u64, of_audio: u64) -> NanoUsd {
-        let of_audio = of_audio.min(tokens);
+    fn read(&self, tokens: u64, of_audio: u64, of_images: u64) -> NanoUsd {
         let read = self.cache_read.unwrap_or(self.input);
-        read.of(tokens - of_audio) + self.audio_cache_read.unwrap_or(read).of(of_audio)
+        apart(tokens, read, [(of_audio, self.audio_cache_read), (of_images, self.image_cache_read)])
     }
 
-    /// What so many tokens of output cost, of which so many are speech.
-    fn made(&self, tokens: u64, of_audio: u64) -> NanoUsd {
-        let of_audio = of_audio.min(tokens);
-        self.output.of(tokens - of_audio) + self.audio_output.unwrap_or(self.output).of(of_audio)
+    /// What so many tokens of output cost, of which so many are speech, and so many pictures.
+    fn made(&self, tokens: u64, of_audio: u64, of_images: u64) -> NanoUsd {
+        apart(tokens, self.output, [(of_audio, self.audio_output), (of_images, self.image_output)])
     }
 
-    /// The most that so many tokens cost of what is asked for, with nothing cached.
+    /// The most that so many tokens cost of what is asked for, with nothing cached. A model that has a price of pictures draws them unasked.
     fn most(&self, asked: &Asked, input_tokens: u64, output_tokens: u64) -> NanoUsd {
         let dearer = |usual: Price, own: Option<Price>, asked: bool| usual.max(own.filter(|_| asked).unwrap_or(usual));
         let input = dearer(self.input, self.audio_input, asked.audio_input);
         let output = dearer(self.output, self.audio_output, asked.audio_output);
+        let output = dearer(output, self.image_output, true);
         input.of(input_tokens) + output.of(output_tokens)
     }
 
@@ -303,6 +325,20 @@ impl Rates {
         let hour = self.cache_write_1h.unwrap_or(Price(self.input.0.saturating_mul(2)));
         self.cache_write.unwrap_or(self.input).of(tokens - of_an_hour) + hour.of(of_an_hour)
     }
+}
+
+/// What so many tokens cost, of which so many of each kind may have a price of their own.
+fn apart(tokens: u64, usual: Price, kinds: [(u64, Option<Price>); 2]) -> NanoUsd {
+    let mut left = tokens;
+    let own: NanoUsd = kinds
+        .into_iter()
+        .map(|(of_kind, own)| {
+            let of_kind = of_kind.min(left);
+            left -= of_kind;
+            own.unwrap_or(usual).of(of_kind)
+        })
+        .sum();
+    usual.of(left) + own
 }
 
 /// What a reply costs, in the parts that are priced apart.
@@ -353,6 +389,7 @@ impl Prices {
             tiers: None,
             surcharges: Factors { fast: None, us: None },
             search: None,
+            others: None,
         }
     }
 
@@ -384,18 +421,30 @@ impl Prices {
         self.surcharges.times(asked.surcharges, most)
     }
 
-    /// The bill of a reply's usage.
+    /// The prices of another model; `None` where nothing is known of them.
+    fn of_other(&self, other: &ByOther) -> Option<Self> {
+        self.others.and_then(|OtherPrices(known)| known(&other.model))
+    }
+
+    /// The bill of a reply's usage, and of what other models did for it.
     #[must_use]
     pub fn bill(&self, usage: &Usage) -> Bill {
+        let by_other = |other: &ByOther| self.of_other(other).as_ref().unwrap_or(self).own_bill(&other.usage);
+        usage.by_others.iter().map(by_other).fold(self.own_bill(usage), Add::add)
+    }
+
+    fn own_bill(&self, usage: &Usage) -> Bill {
         let rates = self.at_tier(usage.tier, usage.input_tokens);
         let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens.saturating_add(usage.cache_write_tokens));
         let fresh_audio = usage.audio_input_tokens.saturating_sub(usage.audio_cache_read_tokens);
+        let fresh_images = usage.image_input_tokens.saturating_sub(usage.image_cache_read_tokens);
+        let (read, read_audio) = (usage.cache_read_tokens, usage.audio_cache_read_tokens);
         let priced = |cost| self.surcharges.times(usage.surcharges, cost);
         Bill {
-            input: priced(rates.fresh(fresh, fresh_audio)),
-            cache_read: priced(rates.read(usage.cache_read_tokens, usage.audio_cache_read_tokens)),
+            input: priced(rates.fresh(fresh, fresh_audio, fresh_images)),
+            cache_read: priced(rates.read(read, read_audio, usage.image_cache_read_tokens)),
             cache_write: priced(rates.written(usage.cache_write_tokens, usage.cache_write_1h_tokens)),
-            output: priced(rates.made(usage.output_tokens, usage.audio_output_tokens)),
+            output: priced(rates.made(usage.output_tokens, usage.audio_output_tokens, usage.image_output_tokens)),
             searches: self.search.map(|fee| fee.of(usage.searches)).unwrap_or_default(),
         }
     }
@@ -413,6 +462,14 @@ impl Prices {
             (
                 usage.audio_output_tokens > 0 && rates.audio_output.is_none(),
                 "a price of speech beside that of text (`output_cost_per_audio_token`)",
+            ),
+            (
+                usage.image_output_tokens > 0 && rates.image_output.is_none(),
+                "a price of pictures beside that of text (`output_cost_per_image_token`)",
+            ),
+            (
+                usage.by_others.iter().any(|other| self.of_other(other).is_none()),
+                "what the model costs that it asked for advice or for a picture: it is taken to cost what the model itself does",
             ),
             (asked.fast && known.fast.is_none(), "how much dearer the fast mode is"),
             (asked.us && known.us.is_none(), "how much dearer inference in the United States alone is"),
@@ -530,6 +587,29 @@ mod tests {
     }
 
     #[test]
+    fn what_other_models_did_has_their_prices_or_those_of_the_model_that_asked() {
+        const MILLION: u64 = 1_000_000_000;
+        let known = |name: &str| (name == "dearer").then(|| Prices::flat(Price(10 * MILLION), Price(50 * MILLION)));
+        let own = Prices::flat(Price(MILLION), Price(5 * MILLION));
+        let prices = Prices { others: Some(OtherPrices(known)), ..own.clone() };
+        let other = |model: &str| ByOther {
+            model: model.to_owned(),
+            usage: Usage { input_tokens: 1000, output_tokens: 100, ..Usage::default() },
+        };
+        let usage = |by_others| Usage { input_tokens: 200, output_tokens: 40, by_others, ..Usage::default() };
+        for (prices, by_others, bill, lacking) in [
+            (&prices, vec![], [200_000, 200_000], 0),
+            (&prices, vec![other("dearer")], [200_000 + 10_000_000, 200_000 + 5_000_000], 0),
+            (&prices, vec![other("dearer"), other("")], [10_200_000 + 1_000_000, 5_200_000 + 500_000], 1),
+            (&own, vec![other("dearer")], [200_000 + 1_000_000, 200_000 + 500_000], 1),
+        ] {
+            let used = usage(by_others);
+            let told = prices.bill(&used);
+            assert_eq!(([told.input.0, told.output.0], prices.lacking(&used).count()), (bill, lacking), "{used:?}");
+        }
+    }
+
+    #[test]
     fn recordings_and_speech_have_their_prices_or_those_of_text() {
         let million = 1_000_000_000;
         let text = Rates { cache_read: Some(Price(million / 10)), ..Rates::flat(Price(million), Price(5 * million)) };
@@ -562,6 +642,39 @@ mod tests {
         let more = Usage { audio_input_tokens: 9000, audio_output_tokens: 9000, ..usage };
         let prices = Prices { base: audio, ..Prices::flat(Price(0), Price(0)) };
         assert_eq!([prices.bill(&more).input.0, prices.bill(&more).output.0], [2_400_000, 2_000_000]);
+    }
+
+    #[test]
+    fn pictures_have_their_prices_or_those_of_text() {
+        let million = 1_000_000_000;
+        let text = Rates { cache_read: Some(Price(million / 10)), ..Rates::flat(Price(million), Price(5 * million)) };
+        let drawn = Rates { image_output: Some(Price(30 * million)), ..text };
+        let own = Rates { image_input: Some(Price(2 * million)), image_cache_read: Some(Price(million)), ..drawn };
+        let usage = Usage {
+            input_tokens: 1000,
+            cache_read_tokens: 200,
+            image_input_tokens: 500,
+            image_cache_read_tokens: 100,
+            output_tokens: 100,
+            image_output_tokens: 80,
+            ..Usage::default()
+        };
+        // Fresh input, what was cached, output; and the most that as many tokens cost.
+        for (base, bill, most) in [
+            (text, [800_000, 20_000, 500_000], 1_500_000),
+            (drawn, [800_000, 20_000, 100_000 + 2_400_000], 4_000_000),
+            (own, [400_000 + 800_000, 10_000 + 100_000, 100_000 + 2_400_000], 4_000_000),
+        ] {
+            let prices = Prices { base, ..Prices::flat(Price(0), Price(0)) };
+            let told = prices.bill(&usage);
+            assert_eq!([told.input.0, told.cache_read.0, told.output.0], bill, "{base:?}");
+            assert_eq!(prices.lacking(&usage).count(), usize::from(base == text));
+            assert_eq!(prices.most(&Asked::default(), 1000, 100).0, most, "{base:?}");
+        }
+        // Recordings come first where a report is of more than all of it.
+        let more = Usage { audio_output_tokens: 90, ..usage };
+        let prices = Prices { base: drawn, ..Prices::flat(Price(0), Price(0)) };
+        assert_eq!(prices.bill(&more).output.0, 90 * 5_000 + 10 * 30_000);
     }
 
     #[test]

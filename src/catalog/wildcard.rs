@@ -109,7 +109,11 @@ impl Wildcard {
     #[must_use]
     pub fn prices(&self, own: Option<&Prices>, known: Option<Prices>) -> Option<Prices> {
         match &self.costs {
-            Some(costs) => costs.over(known).or_else(|| own.cloned()),
+            Some(costs) => {
+                let others = own.and_then(|own| own.others);
+                let prices = costs.over(known).map(|prices| Prices { others: prices.others.or(others), ..prices });
+                prices.or_else(|| own.cloned())
+            }
             None => own.cloned().or(known),
         }
     }

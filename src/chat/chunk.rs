@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::{Dialect, FinishReason, Rest, TokenLogprob, Usage};
 
+/// The name of a [`Delta::Other`] that shows a picture before it is whole. Clients that understand it are shown it at once.
+pub const PARTIAL_PICTURE: &str = "picture.partial";
+
 /// One step of a streamed reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
@@ -83,7 +86,11 @@ impl Delta {
     /// Whether the client has received something of the reply itself once this is sent: from here on
     /// no other deployment may take over.
     #[must_use]
-    pub const fn is_content(&self) -> bool {
-        !matches!(self, Self::Start { .. } | Self::Logprobs(_) | Self::Usage(_) | Self::Other { .. })
+    pub fn is_content(&self) -> bool {
+        match self {
+            Self::Start { .. } | Self::Logprobs(_) | Self::Usage(_) => false,
+            Self::Other { event, .. } => event == PARTIAL_PICTURE,
+            _ => true,
+        }
     }
 }

@@ -31,9 +31,21 @@ pub struct Usage {
     /// Of the output tokens, those of speech.
     #[serde(skip)]
     pub audio_output_tokens: u64,
+    /// Of the input tokens, those of pictures, where the provider tells and bills them apart.
+    #[serde(skip)]
+    pub image_input_tokens: u64,
+    /// Of these, read from the provider's cache.
+    #[serde(skip)]
+    pub image_cache_read_tokens: u64,
+    /// Of the output tokens, those of pictures.
+    #[serde(skip)]
+    pub image_output_tokens: u64,
     /// Searches that the provider made for it and takes a fee for.
     #[serde(skip)]
     pub searches: u64,
+    /// What other models used for the reply: in none of the counts above.
+    #[serde(skip)]
+    pub by_others: Vec<ByOther>,
     /// How soon it was served, where the provider says another way than the usual one: prices hang on it.
     #[serde(skip)]
     pub tier: Option<ServiceTier>,
@@ -49,6 +61,15 @@ pub struct Usage {
     /// Fields without a canonical meaning, in the dialect of the reply they came with.
     #[serde(skip)]
     pub rest: Rest,
+}
+
+/// What another model used that the one which replies had asked within the request: for advice, or for a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByOther {
+    /// Its name, as the provider tells it; empty where it tells none.
+    pub model: String,
+    /// Its tokens.
+    pub usage: Usage,
 }
 
 /// A service tier that has prices of its own: what is served when there is room, and what is served sooner.
@@ -136,6 +157,9 @@ impl Usage {
         self.audio_input_tokens = self.audio_input_tokens.saturating_add(other.audio_input_tokens);
         self.audio_cache_read_tokens = self.audio_cache_read_tokens.saturating_add(other.audio_cache_read_tokens);
         self.audio_output_tokens = self.audio_output_tokens.saturating_add(other.audio_output_tokens);
+        self.image_input_tokens = self.image_input_tokens.saturating_add(other.image_input_tokens);
+        self.image_cache_read_tokens = self.image_cache_read_tokens.saturating_add(other.image_cache_read_tokens);
+        self.image_output_tokens = self.image_output_tokens.saturating_add(other.image_output_tokens);
         self.searches = self.searches.saturating_add(other.searches);
     }
 }

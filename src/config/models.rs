@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::catalog::{Capability, Support, Supports};
 use crate::chat::ServiceTier;
-use crate::money::{Factor, Factors, NanoUsd, Price, Prices, Rates, SearchFee, Steps};
+use crate::money::{Factor, Factors, NanoUsd, OtherPrices, Price, Prices, Rates, SearchFee, Steps};
 
 /// What is known of one model.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -31,6 +31,12 @@ pub(super) struct Model {
     audio_cache_read: Option<f64>,
     #[serde(default)]
     audio_output: Option<f64>,
+    #[serde(default)]
+    image_input: Option<f64>,
+    #[serde(default)]
+    image_cache_read: Option<f64>,
+    #[serde(default)]
+    image_output: Option<f64>,
     /// What longer prompts cost, where they cost more.
     #[serde(default)]
     above: Vec<Above>,
@@ -61,6 +67,9 @@ pub(super) struct Model {
     /// Whether its maker serves it by the responses API alone.
     #[serde(default)]
     pub(super) responses: bool,
+    /// Whether it draws for models that ask it, and chats with nobody.
+    #[serde(default)]
+    images_only: bool,
     /// What it does beside text, by LiteLLM's names without `supports_`.
     #[serde(default)]
     takes: Vec<String>,
@@ -86,6 +95,12 @@ struct Above {
     audio_cache_read: Option<f64>,
     #[serde(default)]
     audio_output: Option<f64>,
+    #[serde(default)]
+    image_input: Option<f64>,
+    #[serde(default)]
+    image_cache_read: Option<f64>,
+    #[serde(default)]
+    image_output: Option<f64>,
 }
 
 /// Prices of a maker's batch API, or of a service tier.
@@ -105,29 +120,45 @@ struct Beside {
     #[serde(default)]
     audio_output: Option<f64>,
     #[serde(default)]
+    image_input: Option<f64>,
+    #[serde(default)]
+    image_cache_read: Option<f64>,
+    #[serde(default)]
+    image_output: Option<f64>,
+    #[serde(default)]
     above: Vec<Above>,
 }
 
 impl Beside {
     fn prices(&self) -> Option<(Rates, Steps)> {
         let audio = [self.audio_input, self.audio_cache_read, self.audio_output];
-        Some((rates(self.input, self.output, [self.cache_read, self.cache_write], audio)?, steps(&self.above)?))
+        let images = [self.image_input, self.image_cache_read, self.image_output];
+        Some((rates(self.input, self.output, [self.cache_read, self.cache_write], audio, images)?, steps(&self.above)?))
     }
 }
 
 fn steps(above: &[Above]) -> Option<Steps> {
     let step = |above: &Above| {
         let audio = [above.audio_input, above.audio_cache_read, above.audio_output];
-        Some((above.tokens, rates(above.input, above.output, [above.cache_read, above.cache_write], audio)?))
+        let images = [above.image_input, above.image_cache_read, above.image_output];
+        let cached = [above.cache_read, above.cache_write];
+        Some((above.tokens, rates(above.input, above.output, cached, audio, images)?))
     };
     above.iter().map(step).collect::<Option<Vec<_>>>().map(Steps::of)
 }
 
-/// Of what is cached: read, and written. Of recordings and speech: all input, what is read from a cache, and output.
-fn rates(input: f64, output: f64, cached: [Option<f64>; 2], audio: [Option<f64>; 3]) -> Option<Rates> {
+/// Of what is cached: read, and written. Of recordings and speech, and of pictures: all input, what is read from a cache, and output.
+fn rates(
+    input: f64,
+    output: f64,
+    cached: [Option<f64>; 2],
+    audio: [Option<f64>; 3],
+    images: [Option<f64>; 3],
+) -> Option<Rates> {
     let price = |usd: Option<f64>| usd.and_then(Price::from_usd_per_token);
     let [cache_read, cache_write] = cached.map(price);
     let [audio_input, audio_cache_read, audio_output] = audio.map(price);
+    let [image_input, image_cache_read, image_output] = images.map(price);
     Some(Rates {
         input: Price::from_usd_per_token(input)?,
         output: Price::from_usd_per_token(output)?,
@@ -138,13 +169,16 @@ fn rates(input: f64, output: f64, cached: [Option<f64>; 2], audio: [Option<f64>;
         audio_input,
         audio_cache_read,
         audio_output,
+        image_input,
+        image_cache_read,
+        image_output,
     })
 }
 
 impl Model {
     /// Whether it makes vectors: no model that writes does so for nothing.
     pub(super) fn makes_vectors(&self) -> bool {
-        self.input > 0.0 && self.output <= 0.0
+        self.input > 0.0 && self.output <= 0.0 && self.image_output.is_none()
     }
 
     /// What is known of it beside text. Of a row that tells nothing of the kind, nothing is.
@@ -160,7 +194,8 @@ impl Model {
     /// Its prices; `None` where a number of the table is none a price can be.
     pub(super) fn prices(&self) -> Option<Prices> {
         let audio = [self.audio_input, self.audio_cache_read, self.audio_output];
-        let base = rates(self.input, self.output, [self.cache_read, self.cache_write], audio)?;
+        let images = [self.image_input, self.image_cache_read, self.image_output];
+        let base = rates(self.input, self.output, [self.cache_read, self.cache_write], audio, images)?;
         let batch = match &self.batch {
             Some(batch) => Some(batch.prices()?.into()),
             None => None,
@@ -173,8 +208,15 @@ impl Model {
         let factor = |number: Option<f64>| number.and_then(Factor::from_number);
         let surcharges = Factors { fast: factor(self.fast), us: factor(self.us) };
         let search = self.search.and_then(NanoUsd::from_usd).map(|each| SearchFee { each, once: self.search_once });
-        Some(Prices { base, long: steps(&self.above)?, batch, tiers, surcharges, search })
+        Some(Prices { base, long: steps(&self.above)?, batch, tiers, surcharges, search, others: Some(OTHERS) })
     }
+}
+
+/// What is known of the prices of any model.
+pub(super) const OTHERS: OtherPrices = OtherPrices(prices_of);
+
+fn prices_of(name: &str) -> Option<Prices> {
+    named(name).and_then(Model::prices)
 }
 
 /// The version of a provider's API that a generation of its models is spoken to in.
@@ -240,9 +282,10 @@ pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model>
     known_by(&plain(model)).find_map(of)
 }
 
-/// The names of a provider's models.
+/// The names of a provider's models that chat or make vectors.
 pub(super) fn names_of(provider: &str) -> impl Iterator<Item = &'static str> {
-    TABLE.models.iter().filter(move |row| row.provider == provider).map(|row| row.name.as_str())
+    let is_one = move |row: &&Model| row.provider == provider && !row.images_only;
+    TABLE.models.iter().filter(is_one).map(|row| row.name.as_str())
 }
 
 /// A model by its name alone, or as `provider/name`.
@@ -266,7 +309,7 @@ pub(super) fn offered(provider: &str) -> &'static [String] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Surcharges, Usage};
+    use crate::chat::{ByOther, Surcharges, Usage};
 
     #[test]
     fn every_row_is_read_and_makes_sense() {
@@ -309,6 +352,9 @@ mod tests {
             let of_audio = [prices.base.audio_input, prices.base.audio_output];
             let dearer = |(text, audio): (Price, Option<Price>)| audio.is_none_or(|audio| audio.0 * 2 >= text.0);
             assert!(of_text.into_iter().zip(of_audio).all(dearer), "recordings of {name}");
+            let of_images = prices.base.image_output;
+            assert!(of_images.is_none_or(|drawn| drawn > prices.base.output), "pictures of {name}");
+            assert!(!row.images_only || (of_images.is_some() && !row.makes_vectors()), "pictures of {name}");
             assert!(row.max_input.is_none_or(|tokens| tokens >= 100), "context of {name}");
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
@@ -345,6 +391,13 @@ mod tests {
         for other in ["gpt-4o-1999-01-01", "gpt-4o-2099-01", "gpt-4o-2099-1-011", "-2099-01-01", "é"] {
             assert_eq!(name("openai", other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn models_that_draw_for_others_are_priced_and_named_to_nobody() {
+        assert!(of_provider("openai", "gpt-image-2").is_some_and(|model| model.prices().is_some()));
+        assert!(names_of("openai").all(|name| !name.contains("-image")));
+        assert!(names_of("gemini").any(|name| name == "gemini-2.5-flash-image"), "it chats, too");
     }
 
     #[test]
@@ -401,6 +454,20 @@ mod tests {
         assert_eq!(cost("gemini/gemini-3.5-flash", searched), 1_500_000 + 6_300_000 + 70_000_000);
         let heard = Usage { input_tokens: 100_000, audio_input_tokens: 99_000, output_tokens: 50, ..Usage::default() };
         assert_eq!(cost("gemini/gemini-2.5-flash", heard), 99_000_000 + 300_000 + 125_000);
+        let other = |model: &str, usage: &Usage| vec![ByOther { model: model.to_owned(), usage: usage.clone() }];
+        let advised = Usage { by_others: other("claude-opus-4-6", &long), ..long.clone() };
+        assert_eq!(cost("anthropic/claude-haiku-4-5", advised), 150_000_000 + 750_000_000);
+        let drawn = Usage { output_tokens: 1300, image_output_tokens: 1290, ..Usage::default() };
+        assert_eq!(cost("gemini/gemini-2.5-flash-image", drawn), 25_000 + 38_700_000);
+        let by_tool = Usage {
+            input_tokens: 1100,
+            image_input_tokens: 1000,
+            output_tokens: 4160,
+            image_output_tokens: 4160,
+            ..Usage::default()
+        };
+        let asked = Usage { by_others: other("gpt-image-1", &by_tool), ..Usage::default() };
+        assert_eq!(cost("openai/gpt-5", asked), 500_000 + 10_000_000 + 166_400_000);
         let spoken = Usage { output_tokens: 1000, audio_output_tokens: 800, ..Usage::default() };
         assert_eq!(cost("openai/gpt-audio", spoken), 2_000_000 + 51_200_000);
     }

@@ -320,7 +320,7 @@ fn the_keys_that_act_are_the_keys_the_table_says_act() {
 #[test]
 fn what_is_beside_the_text_has_the_prices_of_the_file_or_those_that_are_known() {
     let text = "model_list:
-  - { model_name: a, litellm_params: { model: openai/zz, input_cost_per_token: 2e-6, output_cost_per_token: 1e-5, input_cost_per_audio_token: 4e-5, output_cost_per_audio_token_flex: 8e-5, input_cost_per_token_ultrafast: 1e-5, search_context_cost_per_query: { search_context_size_medium: 0.02 } } }
+  - { model_name: a, litellm_params: { model: openai/zz, input_cost_per_token: 2e-6, output_cost_per_token: 1e-5, input_cost_per_audio_token: 4e-5, output_cost_per_audio_token_flex: 8e-5, output_cost_per_image_token: 3e-5, output_cost_per_image_token_flex: 2e-5, input_cost_per_token_ultrafast: 1e-5, search_context_cost_per_query: { search_context_size_medium: 0.02 } } }
   - { model_name: a, litellm_params: { model: anthropic/claude-opus-5-5, input_cost_per_token: 1e-6 } }
   - { model_name: a, litellm_params: { model: gemini/gemini-2.5-flash, api_key: k, search_context_cost_per_query: { search_context_size_medium: 0.03 } }, model_info: { input_cost_per_token_priority: 1e-6 } }
 ";
@@ -336,6 +336,7 @@ fn what_is_beside_the_text_has_the_prices_of_the_file_or_those_that_are_known() 
     );
     let flex = own.at_tier(Some(ServiceTier::Flex), 1);
     assert_eq!((usd(flex.audio_input), usd(flex.audio_output)), (Some(40.0), Some(80.0)));
+    assert_eq!((usd(own.base.image_output), usd(flex.image_output)), (Some(30.0), Some(20.0)));
     assert_eq!(usd(Some(own.at_tier(Some(ServiceTier::Ultrafast), 1).input)), Some(10.0));
     // Factors and fees are the model's, whatever its tokens cost here.
     assert_eq!((claude.surcharges.fast, claude.surcharges.us), (Some(Factor(2000)), Some(Factor(1100))));

@@ -25,6 +25,12 @@ pub struct Given {
     pub audio_cache_read: Option<Price>,
     /// Of output tokens of speech.
     pub audio_output: Option<Price>,
+    /// Of input tokens of pictures.
+    pub image_input: Option<Price>,
+    /// Of those read from the provider's cache.
+    pub image_cache_read: Option<Price>,
+    /// Of output tokens of pictures.
+    pub image_output: Option<Price>,
 }
 
 /// The same by the tokens that a prompt must exceed.
@@ -66,6 +72,9 @@ impl Given {
             audio_input: self.audio_input.or(other.audio_input),
             audio_cache_read: self.audio_cache_read.or(other.audio_cache_read),
             audio_output: self.audio_output.or(other.audio_output),
+            image_input: self.image_input.or(other.image_input),
+            image_cache_read: self.image_cache_read.or(other.image_cache_read),
+            image_output: self.image_output.or(other.image_output),
         }
     }
 
@@ -80,6 +89,9 @@ impl Given {
             audio_input: self.audio_input.or(below.audio_input),
             audio_cache_read: self.audio_cache_read.or(below.audio_cache_read),
             audio_output: self.audio_output.or(below.audio_output),
+            image_input: self.image_input.or(below.image_input),
+            image_cache_read: self.image_cache_read.or(below.image_cache_read),
+            image_output: self.image_output.or(below.image_output),
         }
     }
 }
@@ -128,6 +140,7 @@ impl Costs {
         let fee = public.as_ref().and_then(|public| public.search);
         let once = fee.is_some_and(|fee| fee.once);
         let search = self.search.map(|each| SearchFee { each, once }).or(fee);
+        let others = public.as_ref().and_then(|public| public.others);
         // Public steps and batch prices belong to public prices: where the file sets one of those, its own hold throughout.
         let public = public.filter(|_| self.base.is_nothing());
         let long = match &public {
@@ -144,7 +157,7 @@ impl Costs {
             let batch = self.batch.over(of_batches.as_deref().map_or(&below, |(rates, _)| rates));
             Some((batch, steps(&self.batch_above, batch)).into())
         };
-        Some(Prices { base, long, batch, tiers, surcharges, search })
+        Some(Prices { base, long, batch, tiers, surcharges, search, others })
     }
 
     /// Prices of service tiers: what the file does not say of one is as it is publicly known, else as for everybody.

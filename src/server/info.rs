@@ -110,6 +110,9 @@ fn tell_prices(info: &mut Value, ending: &str, base: &Rates, long: &Steps) {
             ("input_cost_per_audio_token", rates.audio_input),
             ("cache_read_input_audio_token_cost", rates.audio_cache_read),
             ("output_cost_per_audio_token", rates.audio_output),
+            ("input_cost_per_image_token", rates.image_input),
+            ("cache_read_input_image_token_cost", rates.image_cache_read),
+            ("output_cost_per_image_token", rates.image_output),
         ] {
             if let Some(price) = price {
                 info[format!("{name}{step}{ending}")] = (Price::as_usd_per_million(price) / 1e6).into();

@@ -143,8 +143,8 @@ fn page() -> String {
          its key. Quirks are what it takes otherwise than the one whose format it speaks (`-` refuses, `a→b` renames). What `openai` refuses is\n\
          sent where `api_base` leads to another host: servers that imitate it take more. So is unsigned thinking that `anthropic`'s own clients\n\
          bring back: those that imitate it sign nothing. Claude at `vertex_ai` takes pictures and documents themselves and none by\n\
-         an address. Titan's and Nova's embeddings at Bedrock take one text a request (in LangChain `chunk_size=1`, in LlamaIndex\n\
-         `embed_batch_size=1`).\n\n\
+         an address. Titan's and Nova's embeddings at Bedrock, and those of other makers at `vertex_ai` (`…-maas`), take one text a\n\
+         request (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`).\n\n\
          | name | format | address | key | quirks |\n|---|---|---|---|---|\n",
     );
     for row in &TABLE.providers {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Found, find};
 use crate::chat::{ChatRequest, Vector};
-use crate::fault::AttemptFault;
+use crate::fault::{AttemptFault, FaultKind};
 use crate::format::{ClientRequest, Encoded, ProviderFormat, Target, operation_at};
 
 fn asked(model: &str, fields: &Value) -> (&'static dyn ProviderFormat, Result<Encoded, AttemptFault>) {
@@ -85,6 +85,16 @@ fn a_cloud_is_asked_by_the_method_that_the_model_has_there() {
         let encoded = asked_of(&format!("vertex_ai/{model}"), &fields).1.unwrap();
         assert_eq!(encoded.path, format!("/models/{model}:{method}"));
         assert_eq!(serde_json::from_slice::<Value>(&encoded.body).unwrap(), expected, "{model}");
+    }
+    // What is served there for others is asked for one input, whatever its name begins with.
+    for model in ["gemini-embedding-x-maas", "text-embedding-x-maas"] {
+        let fields = json!({"input": ["One"], "dimensions": 64, "task_type": "RETRIEVAL_QUERY"});
+        let encoded = asked_of(&format!("vertex_ai/{model}"), &fields).1.unwrap();
+        assert_eq!(encoded.path, format!("/models/{model}:embedContent"));
+        assert_eq!(serde_json::from_slice::<Value>(&encoded.body).unwrap(), asked("One"), "{model}");
+        let fault = asked_of(&format!("vertex_ai/{model}"), &json!({"input": ["One", "Two"]})).1.unwrap_err();
+        assert_eq!((fault.kind, fault.param.as_deref()), (FaultKind::Rejected, Some("input")), "{model}");
+        assert!(fault.message.contains("takes one text a request"), "{}", fault.message);
     }
     let (_, encoded) = asked_of("vertex_ai/gemini-embedding-2", &json!({"input": "One"}));
     assert_eq!(serde_json::from_slice::<Value>(&encoded.unwrap().body).unwrap(), json!({"content": content("One")}));

@@ -224,6 +224,7 @@ fn priced<'r, 'e>(
     let costs = params.costs.or(&info.costs);
     let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
     let prices = costs.over(known.and_then(Model::prices).or(free));
+    let prices = prices.map(|prices| Prices { others: Some(models::OTHERS), ..prices });
     // A model that fills stars may be known.
     let is_unknown = prices.is_none() && !endpoint.model.contains('*');
     for places in [&params.places, &info.places].into_iter().filter(|_| is_unknown) {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +20,8 @@ use crate::catalog::{GoogleAccount, GoogleProof};
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 /// No such file is larger.
 const LARGEST: u64 = 1 << 20;
+/// The file where Google's own clients look for credentials that nobody names, in the folder of `gcloud`'s configuration.
+pub(super) const DEFAULT_FILE: &str = "application_default_credentials.json";
 /// Longer paths are not told.
 const LONGEST_TOLD: usize = 256;
 /// How tokens of a user's consent begin, which may look like paths.
@@ -55,6 +57,13 @@ struct KeyFile {
     refresh_token: Option<String>,
 }
 
+/// Where the file would be that `gcloud auth application-default login` leaves; `None` where no variable says it.
+pub(super) fn default_file(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let home = || Some(PathBuf::from(variable("HOME")?).join(".config/gcloud"));
+    let folder = variable("CLOUDSDK_CONFIG").map(PathBuf::from).or_else(home)?;
+    Some(folder.join(DEFAULT_FILE).to_string_lossy().into_owned())
+}
+
 /// The account of a path or a text.
 ///
 /// # Errors
@@ -70,7 +79,7 @@ pub(super) fn find(written: &SecretString) -> Result<Found, Unusable> {
 }
 
 /// A path as it may be told: a key may have been pasted where it belongs.
-fn shown(written: &str) -> &str {
+pub(super) fn shown(written: &str) -> &str {
     let path = Path::new(written);
     let is_path = path.components().count() > 1 || path.extension().is_some_and(|ending| ending == "json");
     let is_path = is_path && !written.starts_with(TOKENS);

@@ -1,8 +1,10 @@
 //! Vertex AI: where a project's models are, and whose account authorises its requests.
 //!
-//! As in LiteLLM, the entry wins over the variables `VERTEXAI_PROJECT`, `VERTEXAI_LOCATION` and `VERTEXAI_CREDENTIALS`, and these over Google's own
-//! `GOOGLE_APPLICATION_CREDENTIALS`; the location is `us-central1` where nobody says, and the project the one that the account's key file names.
+//! As in LiteLLM, the entry wins over the variables `VERTEXAI_PROJECT`, `VERTEXAI_LOCATION` and `VERTEXAI_CREDENTIALS`, these over Google's own
+//! `GOOGLE_APPLICATION_CREDENTIALS`, and that over the file where `gcloud` leaves a user's credentials; the location is `us-central1` where nobody says, and the project the one that the account's key file names.
 //! Models that are in few locations are asked in one of theirs.
+
+use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -39,18 +41,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         return None;
     }
     let variable = |name: &str| places.reader.variable(name);
-    let from_variable =
-        || row.key_env.iter().find_map(|name| Some((SecretString::from(variable(name)?), name.clone())));
-    let written = params.vertex_credentials.clone().map(|(text, name)| {
-        let name = name.map_or_else(|| short_digest(&[text.expose_secret()]), str::to_owned);
-        (text, name)
-    });
-    let Some((text, credential_name)) = written.or_else(from_variable) else {
-        let hint =
-            "write `vertex_credentials: PATH` of a service account's key file, or set GOOGLE_APPLICATION_CREDENTIALS";
-        places.leave_out_at(credentials_key, format!("`{}` answers nobody without a service account", row.name), hint);
-        return None;
-    };
+    let (text, credential_name) = credentials(params, row, credentials_key)?;
     let found = google_account::find(&text);
     let found = found.map_err(|(why, hint)| places.leave_out_at(credentials_key, why, hint)).ok()?;
     let project = params.vertex_project.clone().or_else(|| variable("VERTEXAI_PROJECT")).or(found.project);
@@ -68,6 +59,33 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     let (origin, regional) = origin(params, row, &project, location)?;
     let identity = Some(Identity::Google(found.account));
     Some(Endpoint { regional, credential_name, identity, ..Endpoint::of(row, model, origin) })
+}
+
+/// Google's credentials, as a path or as text, and what they are called: the entry's, a variable's, or those in the file where Google's own
+/// clients look. `None` where there are none, which is noted at `key`.
+fn credentials(params: &LitellmParams<'_, '_>, row: &Provider, key: &str) -> Option<(SecretString, String)> {
+    let places = &params.places;
+    let variable = |name: &str| places.reader.variable(name);
+    let written = params.vertex_credentials.clone().map(|(text, name)| {
+        let name = name.map_or_else(|| short_digest(&[text.expose_secret()]), str::to_owned);
+        (text, name)
+    });
+    let from_variable =
+        || row.key_env.iter().find_map(|name| Some((SecretString::from(variable(name)?), name.clone())));
+    if let Some(found) = written.or_else(from_variable) {
+        return Some(found);
+    }
+    let file = google_account::default_file(variable);
+    // One that cannot be looked at is told of by who reads it.
+    if let Some(file) = file.as_deref().filter(|file| Path::new(file).try_exists().unwrap_or(true)) {
+        return Some((SecretString::from(file), google_account::DEFAULT_FILE.to_owned()));
+    }
+    let missing = file.map(|file| format!(", and there is no file {}", google_account::shown(&file)));
+    let message = format!("`{}` answers nobody without a service account{}", row.name, missing.unwrap_or_default());
+    let hint = "write `vertex_credentials: PATH` of a service account's key file, set GOOGLE_APPLICATION_CREDENTIALS, or run \
+                `gcloud auth application-default login`";
+    places.leave_out_at(key, message, hint);
+    None
 }
 
 /// The name by which the entry says something that has two, the first where it says nothing.
@@ -238,6 +256,49 @@ mod tests {
         let text = "model_list: [{model_name: a, litellm_params: {model: vertex_ai/gemini-2.5-pro}}]";
         let loaded = parse(text, "a.yaml", &env).unwrap_or_else(|problems| panic!("{problems}"));
         assert!(loaded.left_out.is_empty(), "{:?}", loaded.left_out);
+    }
+
+    #[test]
+    fn credentials_that_gcloud_left_are_read_where_nobody_names_others() {
+        let user = r#"{"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "t", "quota_project_id": "q"}"#;
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".config/gcloud");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("application_default_credentials.json");
+        let (home, config) = (home.path().to_str().unwrap(), folder.to_str().unwrap());
+        let loaded = |params: &str, variables: &[(&str, &str)]| {
+            let env = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let text = format!(
+                "model_list:\n- {{model_name: a, litellm_params: {{model: vertex_ai/gemini-2.5-pro{params}}}}}\n\
+                 - {{model_name: a, litellm_params: {{model: simulated/a}}}}\n"
+            );
+            let loaded = parse(&text, "a.yaml", &env).unwrap_or_else(|problems| panic!("{problems}"));
+            let left_out: Vec<String> = loaded.left_out.iter().map(ToString::to_string).collect();
+            let Origin::Http(told) = &loaded.settings.catalog.groups["a"].deployments[0].origin else {
+                return Err(left_out.concat());
+            };
+            Ok(told.split_once("/projects/").unwrap().1.split_once('/').unwrap().0.to_owned())
+        };
+        let missing = loaded("", &[("HOME", home)]).unwrap_err();
+        assert!(missing.contains(&format!("there is no file {}", file.display())), "{missing}");
+        assert!(missing.contains("gcloud auth application-default login"), "{missing}");
+        let nowhere = loaded("", &[]).unwrap_err();
+        assert!(nowhere.contains("without a service account\n"), "{nowhere}");
+        std::fs::write(&file, user).unwrap();
+        assert_eq!(loaded("", &[("HOME", home)]).as_deref(), Ok("q"));
+        // As Google's own clients look: the variable's folder, and no other.
+        assert_eq!(loaded("", &[("CLOUDSDK_CONFIG", config), ("HOME", "/nowhere")]).as_deref(), Ok("q"));
+        assert!(loaded("", &[("CLOUDSDK_CONFIG", "/nowhere"), ("HOME", home)]).unwrap_err().contains(" /nowhere/"));
+        let named = format!(", vertex_credentials: \"{ACCOUNT}\"");
+        assert_eq!(loaded(&named, &[("HOME", home)]).as_deref(), Ok("test-project"));
+        let variables = [("GOOGLE_APPLICATION_CREDENTIALS", ACCOUNT), ("HOME", home)];
+        assert_eq!(loaded("", &variables).as_deref(), Ok("test-project"));
+        std::fs::write(&file, r#"{"type": "gdch_service_account"}"#).unwrap();
+        let told = loaded("", &[("HOME", home)]).unwrap_err();
+        assert!(told.contains(&format!("{}: credentials of the type", file.display())), "{told}");
     }
 
     #[test]

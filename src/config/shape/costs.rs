@@ -7,7 +7,7 @@ use crate::config::section::{Kind, Section};
 use crate::money::{Costs, Given, GivenSteps, NanoUsd, Price};
 
 /// How LiteLLM calls each price, that of a batch, those of service tiers, and how the longer prompts' begin.
-const NAMES: [[&str; 6]; 7] = [
+const NAMES: [[&str; 6]; 10] = [
     [
         "input_cost_per_token",
         "input_cost_per_token_batches",
@@ -64,6 +64,30 @@ const NAMES: [[&str; 6]; 7] = [
         "output_cost_per_audio_token_ultrafast",
         "output_cost_per_audio_token_above_",
     ],
+    [
+        "input_cost_per_image_token",
+        "input_cost_per_image_token_batches",
+        "input_cost_per_image_token_flex",
+        "input_cost_per_image_token_priority",
+        "input_cost_per_image_token_ultrafast",
+        "input_cost_per_image_token_above_",
+    ],
+    [
+        "cache_read_input_image_token_cost",
+        "cache_read_input_image_token_cost_batches",
+        "cache_read_input_image_token_cost_flex",
+        "cache_read_input_image_token_cost_priority",
+        "cache_read_input_image_token_cost_ultrafast",
+        "cache_read_input_image_token_cost_above_",
+    ],
+    [
+        "output_cost_per_image_token",
+        "output_cost_per_image_token_batches",
+        "output_cost_per_image_token_flex",
+        "output_cost_per_image_token_priority",
+        "output_cost_per_image_token_ultrafast",
+        "output_cost_per_image_token_above_",
+    ],
 ];
 
 /// What is written to a cache that lasts for an hour, and how the longer prompts' prices of it go on behind the beginning of
@@ -81,7 +105,7 @@ pub(in crate::config) fn is_price(key: &str) -> bool {
 
 impl Given {
     /// In the order of [`NAMES`].
-    const fn places(&mut self) -> [&mut Option<Price>; 7] {
+    const fn places(&mut self) -> [&mut Option<Price>; 10] {
         [
             &mut self.input,
             &mut self.output,
@@ -90,6 +114,9 @@ impl Given {
             &mut self.audio_input,
             &mut self.audio_cache_read,
             &mut self.audio_output,
+            &mut self.image_input,
+            &mut self.image_cache_read,
+            &mut self.image_output,
         ]
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Anthropic;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
-use crate::chat::{Chunk, Delta, FinishReason, ServiceTier, Surcharges, Usage};
+use crate::chat::{ByOther, Chunk, Delta, FinishReason, ServiceTier, Surcharges, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::framing::EventDecoder;
 use crate::format::{ProviderFormat, Quirks, StreamEncoder, Target};
@@ -303,6 +303,45 @@ fn what_summing_up_took_is_counted_beside_the_totals_which_clients_are_told_as_t
     let chunks = chunks.unwrap();
     let last = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
         Delta::Usage(usage) => Some(counts(usage)),
+        _ => None,
+    });
+    assert_eq!(last, Some(expected));
+}
+
+#[test]
+fn advice_is_told_beside_the_counts_with_the_model_that_gave_it_and_told_once() {
+    let made = |kind: &str, input: u64, output: u64| {
+        json!({"type": kind, "model": "claude-opus-4-6", "input_tokens": input, "cache_creation_input_tokens": 30,
+            "cache_read_input_tokens": 4, "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+            "output_tokens": output})
+    };
+    let whole = json!({"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11, "output_tokens": 40,
+        "speed": "fast", "inference_geo": "us",
+        "iterations": [made("message", 5, 20), made("advisor_message", 800, 1500), made("message", 9, 20)]});
+    let reply = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "usage": whole});
+    let advice = Usage {
+        input_tokens: 800 + 30 + 4,
+        cache_read_tokens: 4,
+        cache_write_tokens: 30,
+        cache_write_1h_tokens: 20,
+        output_tokens: 1500,
+        surcharges: Surcharges { fast: false, us: true },
+        ..Usage::default()
+    };
+    let expected = (5 + 7 + 11, 40, vec![ByOther { model: "claude-opus-4-6".to_owned(), usage: advice }]);
+    let told = |usage: &Usage| (usage.input_tokens, usage.output_tokens, usage.by_others.clone());
+    let decoded = Anthropic.decode(reply.to_string().as_bytes()).unwrap();
+    assert_eq!(decoded.usage.as_ref().map(told).as_ref(), Some(&expected));
+    let written: Value = serde_json::from_slice(&crate::format::anthropic::reply::write(&decoded)).unwrap();
+    assert_eq!(written["usage"], whole);
+    let chunks = read(&[
+        json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": whole}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": whole}),
+    ]);
+    let chunks = chunks.unwrap();
+    let last = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
+        Delta::Usage(usage) => Some(told(usage)),
         _ => None,
     });
     assert_eq!(last, Some(expected));

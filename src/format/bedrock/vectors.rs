@@ -16,7 +16,7 @@ use crate::format::quirks::VectorBody;
 use crate::format::rate_limits;
 use crate::format::rest::Report;
 use crate::format::write::{self, Object};
-use crate::format::{Encoded, Target};
+use crate::format::{Encoded, ONE_INPUT, Target};
 
 /// Nova's default, which it wants said.
 const NOVA_DIMENSIONS: u32 = 3072;
@@ -90,10 +90,7 @@ fn texts(request: &ChatRequest) -> Result<Vec<&str>, AttemptFault> {
 fn one<'t>(texts: &[&'t str]) -> Result<&'t str, AttemptFault> {
     match texts {
         [text] => Ok(text),
-        _ => Err(unsupported(
-            "input",
-            "this model takes one text a request; ask for each of them (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`)",
-        )),
+        _ => Err(unsupported("input", ONE_INPUT)),
     }
 }
 

@@ -106,6 +106,9 @@ fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String)
 /// Input that tools read, beside the prompt.
 pub(super) const TOOLS_READ: &str = "toolUsePromptTokenCount";
 
+/// What was said, by what it is of.
+const SAID_BY_KIND: &str = "candidatesTokensDetails";
+
 /// The provider's sum of all tokens, which is kept where it is not that of what is counted here.
 pub(super) const TOTAL: &str = "totalTokenCount";
 
@@ -144,15 +147,21 @@ impl Searched {
 
 /// Of the tokens that are told by what they are of, those of recordings or of speech.
 fn audio(usage: &Json<'_>, name: &str) -> u64 {
-    let of_audio = usage.items(name).iter().filter(|told| told.get("modality").is_some_and(|kind| kind == "AUDIO"));
-    of_audio.filter_map(|told| told.get("tokenCount")?.as_u64()).fold(0, u64::saturating_add)
+    of_kind(usage, name, "AUDIO")
+}
+
+/// Of the same, those of one kind.
+fn of_kind(usage: &Json<'_>, name: &str, kind: &'static str) -> u64 {
+    let of_kind = usage.items(name).iter().filter(|told| told.get("modality").is_some_and(|told| told == kind));
+    of_kind.filter_map(|told| told.get("tokenCount")?.as_u64()).fold(0, u64::saturating_add)
 }
 
 /// Reads `usageMetadata`. Thoughts are output that is not among the candidates'; what tools read is input, but for what was looked up.
 pub(super) fn usage(value: Json<'_>, searched: &Searched) -> Result<Usage, Mismatch> {
     let heard_by_tools = if searched.has_found() { 0 } else { audio(&value, "toolUsePromptTokensDetails") };
     let heard = audio(&value, "promptTokensDetails").saturating_add(heard_by_tools);
-    let (heard_before, spoken) = (audio(&value, "cacheTokensDetails"), audio(&value, "candidatesTokensDetails"));
+    let (heard_before, spoken) = (audio(&value, "cacheTokensDetails"), audio(&value, SAID_BY_KIND));
+    let drawn = of_kind(&value, SAID_BY_KIND, "IMAGE");
     let mut fields = Fields::of(value, &Path::Root)?;
     let (prompt, read_by_tools) = (fields.count("promptTokenCount"), fields.count(TOOLS_READ));
     let (said, thoughts) = (fields.count("candidatesTokenCount"), fields.count("thoughtsTokenCount"));
@@ -180,6 +189,7 @@ pub(super) fn usage(value: Json<'_>, searched: &Searched) -> Result<Usage, Misma
         audio_input_tokens: heard,
         audio_cache_read_tokens: heard_before,
         audio_output_tokens: spoken,
+        image_output_tokens: drawn,
         searches: searched.queries.len() as u64,
         tier: traffic.or(named.as_deref().and_then(ServiceTier::named)),
         rest: fields.telling_rest(),

@@ -13,11 +13,13 @@ use crate::chat::{ChatRequest, Message, PartKind, Usage, Vector, Vectors};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::rest::Report;
 use crate::format::write::{self, Object};
-use crate::format::{Encoded, Target};
+use crate::format::{Encoded, ONE_INPUT, Target};
 
 const METHOD: &str = "batchEmbedContents";
 /// The same for one input, at Google's cloud.
 const SINGLE: &str = "embedContent";
+/// What the names have of models that Google serves for other makers: they are asked for one input alone.
+const OF_OTHERS: &str = "maas";
 /// Clients' word for what the vectors are for, and the provider's.
 const TASK: &str = "task_type";
 
@@ -31,7 +33,7 @@ struct Asked<'r> {
 /// Writes a request.
 ///
 /// # Errors
-/// `Rejected` where an input is not text.
+/// `Rejected` where an input is not text, or the model takes fewer.
 pub(super) fn encode(request: &ChatRequest, target: &Target<'_>, at: At) -> Result<Encoded, AttemptFault> {
     let mut report = Report::new(false);
     let known = target.quirks.field(METHOD).ok_or_else(|| unsupported("model"))?;
@@ -39,7 +41,15 @@ pub(super) fn encode(request: &ChatRequest, target: &Target<'_>, at: At) -> Resu
     let mut rest = request.rest.clone();
     let task = rest.shift_remove(TASK).filter(|task| !task.is_null());
     let asked = Asked { task: task.as_ref(), dimensions: request.vectors.and_then(|asked| asked.dimensions) };
-    let of_cloud = known == METHOD && at == At::Cloud;
+    let of_others = at == At::Cloud && target.model.rsplit('/').next().is_some_and(|name| name.contains(OF_OTHERS));
+    if of_others && texts.len() > 1 {
+        let message = format!("`input`: this cannot be sent to Vertex AI: {ONE_INPUT}");
+        return Err(AttemptFault {
+            param: Some("input".to_owned()),
+            ..AttemptFault::new(FaultKind::Rejected, message)
+        });
+    }
+    let of_cloud = of_others || (known == METHOD && at == At::Cloud);
     let single = texts.first().filter(|_| of_cloud && texts.len() == 1);
     let path = path_of(target.model, if single.is_some() { SINGLE } else { known })?;
     let mut body = BytesMut::with_capacity(512 + write::size_hint(&request.messages));

@@ -33,6 +33,8 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     {
         usage.reasoning_tokens = details.count("reasoning_tokens");
         usage.audio_output_tokens = audio(&details);
+        // Gateways that imitate this API tell it, of models that draw.
+        usage.image_output_tokens = details.peek("image_tokens").and_then(Json::as_u64).unwrap_or(0);
         fields.keep("completion_tokens_details", details.telling_rest());
     }
     // DeepSeek's name for it, and Moonshot's place. They are left where they are for who asked that provider itself.

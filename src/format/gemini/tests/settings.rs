@@ -69,21 +69,22 @@ fn how_soon_it_is_to_be_served_is_sent() {
 }
 
 #[test]
-fn what_is_heard_spoken_and_searched_for_is_counted_whole_or_streamed() {
+fn what_is_heard_spoken_drawn_and_searched_for_is_counted_whole_or_streamed() {
     let heard = |kind: &str, count: u64| json!({"modality": kind, "tokenCount": count});
     let usage = json!({"promptTokenCount": 1000, "cachedContentTokenCount": 300, "candidatesTokenCount": 50,
         "promptTokensDetails": [heard("AUDIO", 900), heard("TEXT", 100)], "cacheTokensDetails": [heard("AUDIO", 300)],
-        "candidatesTokensDetails": [heard("AUDIO", 40)]});
+        "candidatesTokensDetails": [heard("AUDIO", 40), heard("TEXT", 3), heard("IMAGE", 7)]});
     let candidate = |grounding: &Value, finish: Value| json!({"content": {"parts": [{"text": "x"}]}, "finishReason": finish, "groundingMetadata": grounding});
     let counts = |usage: &Usage| {
-        (usage.audio_input_tokens, usage.audio_cache_read_tokens, usage.audio_output_tokens, usage.searches)
+        let of_audio = (usage.audio_input_tokens, usage.audio_cache_read_tokens, usage.audio_output_tokens);
+        (of_audio, usage.image_output_tokens, usage.searches)
     };
     let web = json!({"webSearchQueries": ["a", "b", "", "a"], "groundingChunks": [{"web": {"uri": "https://a"}}]});
     let maps = json!({"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"uri": "https://a"}}]});
     for (grounding, searches) in [(web, 2), (maps, 0), (Value::Null, 0)] {
         let reply = json!({"candidates": [candidate(&grounding, json!("STOP"))], "usageMetadata": usage});
         let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
-        assert_eq!(read.usage.as_ref().map(counts), Some((900, 300, 40, searches)), "{reply}");
+        assert_eq!(read.usage.as_ref().map(counts), Some(((900, 300, 40), 7, searches)), "{reply}");
         // In a stream what was found may be told more than once.
         let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::new());
         for finish in [Value::Null, json!("STOP")] {
@@ -94,7 +95,7 @@ fn what_is_heard_spoken_and_searched_for_is_counted_whole_or_streamed() {
             Delta::Usage(usage) => Some(counts(usage)),
             _ => None,
         });
-        assert_eq!(last, Some((900, 300, 40, searches)), "{reply}");
+        assert_eq!(last, Some(((900, 300, 40), 7, searches)), "{reply}");
     }
 }
 

@@ -9,14 +9,16 @@ use super::items;
 use super::object::{self, Envelope};
 use super::provider::{ITEM_BEGUN, ITEM_DONE};
 use super::{ANNOTATED, ANNOTATIONS, RESPONSES};
-use crate::chat::{Chunk, Delta, FinishReason, Rest, TokenLogprob, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, PARTIAL_PICTURE, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
-use crate::format::drawn::{self, PICTURE};
+use crate::format::drawn::PICTURE;
 use crate::format::openai::logprobs;
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
 use crate::money::NanoUsd;
+
+mod whole_items;
 
 /// The state of one stream.
 pub(super) struct Encoder {
@@ -61,6 +63,10 @@ enum Body {
         index: u32,
         call_id: String,
         arguments: String,
+    },
+    /// A picture that was shown before it is whole, by the id that its provider gives it.
+    Picture {
+        own: String,
     },
 }
 
@@ -222,30 +228,6 @@ impl Encoder {
         self.emit(out, ANNOTATED, fields);
     }
 
-    /// An item that its provider told whole.
-    fn kept(&mut self, item: &Value, out: &mut BytesMut) {
-        self.close(out);
-        let item = self.envelope.kept(item, self.output.len());
-        self.at_once(item, out);
-    }
-
-    /// A picture, with what was told of it where its provider speaks this API, too. What is heard is none.
-    fn drew(&mut self, picture: &Value, told: &Rest, out: &mut BytesMut) {
-        let Some((_, data)) = drawn::data(picture).filter(|(kind, _)| kind.starts_with("image/")) else { return };
-        self.close(out);
-        let told = Some(told).filter(|_| self.own);
-        let item = object::picture(&self.envelope, self.output.len(), data, told);
-        self.at_once(item, out);
-    }
-
-    /// An item that begins and ends.
-    fn at_once(&mut self, item: Value, out: &mut BytesMut) {
-        let fields = json!({"output_index": self.output.len(), "item": item});
-        self.output.push(item);
-        self.emit(out, "response.output_item.added", fields.clone());
-        self.emit(out, ITEM_DONE, fields);
-    }
-
     fn thought(&mut self, more: &str, out: &mut BytesMut) {
         self.open_reasoning(out);
         let (item_id, output_index) = self.place();
@@ -320,6 +302,8 @@ impl Encoder {
                 self.close_call(called.kind, &item_id, output_index, &arguments, out);
                 object::call(&called, &id, &call_id, &arguments, "completed")
             }
+            // Another item began, or the reply ended, before it was told whole.
+            Body::Picture { .. } => object::drawing(&id, "failed"),
         };
         self.output.push(item.clone());
         self.emit(out, "response.output_item.done", json!({"output_index": output_index, "item": item}));
@@ -415,6 +399,7 @@ impl Encoder {
             Delta::Other { event, value } if self.own && event == ANNOTATED => self.annotated(value, out),
             Delta::Other { event, value } if self.own && event == ITEM_DONE => self.kept(value, out),
             Delta::Other { event, value } if event == PICTURE => self.drew(value, &chunk.rest, out),
+            Delta::Other { event, value } if self.own && event == PARTIAL_PICTURE => self.sketched(value, out),
             Delta::Other { event, value } if self.own && event == ITEM_BEGUN => {
                 self.close(out);
                 self.phase = items::phase(value).map(str::to_owned);

@@ -41,9 +41,14 @@ impl Envelope {
     pub(super) fn kept(&self, item: &Value, index: usize) -> Value {
         let mut item = item.clone();
         if let Some(own) = item.get("id").and_then(Value::as_str) {
-            item["id"] = format!("{own}{AT}{}_{index}", self.id.trim_start_matches("resp_")).into();
+            item["id"] = self.kept_id(own, index).into();
         }
         item
+    }
+
+    /// The id at this place of an item that its provider calls so.
+    pub(super) fn kept_id(&self, own: &str, index: usize) -> String {
+        format!("{own}{AT}{}_{index}", self.id.trim_start_matches("resp_"))
     }
 
     /// The whole object.
@@ -238,6 +243,11 @@ pub(super) fn picture(envelope: &Envelope, index: usize, data: &str, told: Optio
     let mut item = told.map_or_else(made, |told| envelope.kept(&Value::Object(told.clone()), index));
     item["result"] = data.into();
     item
+}
+
+/// A picture that is not there, or not yet.
+pub(super) fn drawing(id: &str, status: &str) -> Value {
+    json!({"type": "image_generation_call", "id": id, "status": status, "result": null})
 }
 
 /// How the ids of such calls begin.

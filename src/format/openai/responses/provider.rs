@@ -41,6 +41,9 @@ pub(in crate::format::openai::responses) const ITEM_BEGUN: &str = "response.outp
 /// The event that tells a whole item, which is all that is told of one that is kept whole.
 pub(in crate::format::openai::responses) const ITEM_DONE: &str = "response.output_item.done";
 
+/// The event that shows a picture before it is whole.
+pub(in crate::format::openai::responses) const PARTIAL_IMAGE: &str = "response.image_generation_call.partial_image";
+
 /// Where it is asked, below a base address.
 const PATH: &str = "/responses";
 

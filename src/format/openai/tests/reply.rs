@@ -63,19 +63,19 @@ fn the_same_dialect_gets_everything_back() {
 }
 
 #[test]
-fn what_is_heard_spoken_and_searched_for_is_counted() {
+fn what_is_heard_spoken_drawn_and_searched_for_is_counted() {
     let usage = json!({"prompt_tokens": 1000, "completion_tokens": 1000,
         "prompt_tokens_details": {"audio_tokens": 900, "cached_tokens": 0},
-        "completion_tokens_details": {"audio_tokens": 800, "reasoning_tokens": 0}});
+        "completion_tokens_details": {"audio_tokens": 800, "image_tokens": 120, "reasoning_tokens": 0}});
     let counts = |annotations: Value| {
         let reply = json!({"choices": [{"message": {"content": "x", "annotations": annotations}}], "usage": usage});
         let usage = decode(&reply).usage.unwrap();
-        (usage.audio_input_tokens, usage.audio_output_tokens, usage.searches)
+        (usage.audio_input_tokens, usage.audio_output_tokens, usage.image_output_tokens, usage.searches)
     };
     let cited = json!({"type": "url_citation", "url_citation": {"url": "https://a"}});
-    assert_eq!(counts(json!([cited, cited])), (900, 800, 1));
-    assert_eq!(counts(json!([{"type": "file_citation"}])), (900, 800, 0));
-    assert_eq!(counts(Value::Null), (900, 800, 0));
+    assert_eq!(counts(json!([cited, cited])), (900, 800, 120, 1));
+    assert_eq!(counts(json!([{"type": "file_citation"}])), (900, 800, 120, 0));
+    assert_eq!(counts(Value::Null), (900, 800, 120, 0));
 }
 
 #[test]

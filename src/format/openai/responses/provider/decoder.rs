@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::item::{self, Call, PARAGRAPH};
-use super::{ANNOTATED, DIALECT, ITEM_BEGUN, ITEM_DONE, fault, reply};
-use crate::chat::{Chunk, Delta, Part, PartKind};
+use super::{ANNOTATED, DIALECT, ITEM_BEGUN, ITEM_DONE, PARTIAL_IMAGE, fault, reply};
+use crate::chat::{Chunk, Delta, PARTIAL_PICTURE, Part, PartKind};
 use crate::fault::AttemptFault;
 use crate::format::drawn::{self, PICTURE};
 use crate::format::framing::EventDecoder;
-use crate::format::json::Json;
+use crate::format::json::{Json, kept};
 use crate::format::openai::responses::items::is_hosted;
 use crate::format::read::reply_body;
 
@@ -169,6 +169,7 @@ impl Decoder {
                 let other = |value: Json<'_>| Delta::Other { event: ANNOTATED.to_owned(), value: value.into() };
                 out.extend(value.map(|value| Chunk::of(other(value))));
             }
+            PARTIAL_IMAGE => out.extend(partial(event).map(Chunk::of)),
             "response.function_call_arguments.delta" => self.argue(place, text("delta"), out),
             "response.function_call_arguments.done" if !self.is_told(place) => {
                 self.argue(place, text("arguments"), out);
@@ -284,4 +285,13 @@ impl Decoder {
         let at = self.calls.iter().rposition(|known| *known == place)?;
         u32::try_from(at).ok()
     }
+}
+
+/// A picture that is not whole yet, with all that is told of it but where its event stands among the others.
+fn partial(event: &Json<'_>) -> Option<Delta> {
+    let Json::Object(members) = event else { return None };
+    let told = event.get("item_id").is_some() && event.get("partial_image_b64").is_some();
+    let beside = |name: &str| ["type", "sequence_number", "output_index"].contains(&name);
+    let own = members.iter().filter(|(name, _)| told && !beside(name)).cloned().collect();
+    told.then(|| Delta::Other { event: PARTIAL_PICTURE.to_owned(), value: kept(own).into() })
 }

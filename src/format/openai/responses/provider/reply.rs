@@ -1,6 +1,6 @@
 //! A whole reply.
 
-use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, Usage};
+use crate::chat::{ByOther, Choice, FinishReason, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::json::Json;
 use crate::format::openai::usage;
@@ -82,6 +82,27 @@ fn searches(response: &Json<'_>, seen: u64) -> u64 {
     told.unwrap_or_else(|| among_items().max(seen))
 }
 
+/// What the model used that the tool for pictures draws with: the response tells it beside what its own model did, and the model where it
+/// repeats its tools. What is told of no kind is of pictures.
+fn drawn(response: &Json<'_>) -> Option<ByOther> {
+    let told = response.within("tool_usage", "image_gen")?;
+    let count = |name: &str| told.get(name).and_then(Json::as_u64).unwrap_or(0);
+    let within = |outer: &str, inner: &str| told.within(outer, inner).and_then(Json::as_u64);
+    let output_tokens = count("output_tokens");
+    let usage = Usage {
+        input_tokens: count("input_tokens"),
+        cache_read_tokens: count("cached_tokens"),
+        image_input_tokens: within("input_tokens_details", "image_tokens").unwrap_or(0),
+        image_cache_read_tokens: within("cached_tokens_details", "cached_image_tokens").unwrap_or(0),
+        output_tokens,
+        image_output_tokens: within("output_tokens_details", "image_tokens").unwrap_or(output_tokens),
+        ..Usage::default()
+    };
+    let tool = response.items("tools").iter().find(|tool| item::kind(tool) == "image_generation");
+    let model = tool.and_then(|tool| tool.get("model")?.as_str()).unwrap_or_default().to_owned();
+    (usage.input_tokens > 0 || output_tokens > 0).then_some(ByOther { model, usage })
+}
+
 /// What a response used; so many searches were seen before it.
 pub(super) fn usage(response: &Json<'_>, seen: u64) -> Option<Usage> {
     let counted = response.get("usage").filter(|counted| counted.is_object())?;
@@ -96,6 +117,7 @@ pub(super) fn usage(response: &Json<'_>, seen: u64) -> Option<Usage> {
         output_tokens: count("output_tokens", ""),
         reasoning_tokens: count("output_tokens_details", "reasoning_tokens"),
         searches: searches(response, seen),
+        by_others: drawn(response).into_iter().collect(),
         tier: usage::tier(response.get("service_tier")),
         ..Usage::default()
     })

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{AzureResponses, ResponsesProvider};
-use crate::chat::{Chunk, Delta, FinishReason, PartKind, PartsOfDeltas, ServiceTier};
+use crate::chat::{ByOther, Chunk, Delta, FinishReason, PartKind, PartsOfDeltas, ServiceTier, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::sealed::{open, seal};
 use crate::format::{ClientRequest, Encoded, NO_QUIRKS, ProviderFormat, Quirks, Target, Turn, client_apis, lost};

@@ -128,6 +128,45 @@ fn searches_are_counted_and_the_opening_of_pages_is_not() {
 }
 
 #[test]
+fn what_pictures_were_drawn_with_is_counted_beside_what_the_model_used() {
+    let asked = json!({"type": "image_generation", "model": "gpt-image-2", "size": "auto"});
+    let counted = json!({"input_tokens": 50, "output_tokens": 20, "total_tokens": 70});
+    let none = json!({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0});
+    let all = json!({"input_tokens": 1100, "input_tokens_details": {"image_tokens": 1000, "text_tokens": 100},
+        "cached_tokens": 300, "cached_tokens_details": {"cached_image_tokens": 200, "cached_text_tokens": 100},
+        "output_tokens": 4200, "output_tokens_details": {"image_tokens": 4160, "text_tokens": 40}, "total_tokens": 5300});
+    let few = json!({"input_tokens": 100, "input_tokens_details": {"image_tokens": 0, "text_tokens": 100},
+        "output_tokens": 4160, "total_tokens": 4260});
+    let of_all = Usage {
+        input_tokens: 1100,
+        cache_read_tokens: 300,
+        image_input_tokens: 1000,
+        image_cache_read_tokens: 200,
+        output_tokens: 4200,
+        image_output_tokens: 4160,
+        ..Usage::default()
+    };
+    let of_few = Usage { input_tokens: 100, output_tokens: 4160, image_output_tokens: 4160, ..Usage::default() };
+    let by = |model: &str, usage: &Usage| vec![ByOther { model: model.to_owned(), usage: usage.clone() }];
+    for (tools, image_gen, expected) in [
+        (json!([{"type": "web_search"}, asked]), all.clone(), by("gpt-image-2", &of_all)),
+        (json!([asked]), few, by("gpt-image-2", &of_few)),
+        (json!([]), all, by("", &of_all)),
+        (json!([asked]), none, Vec::new()),
+        (json!([asked]), Value::Null, Vec::new()),
+    ] {
+        let whole = json!({"id": "r", "model": "m", "status": "completed", "output": [], "usage": counted, "tools": tools,
+            "tool_usage": {"image_gen": image_gen, "web_search": {"num_requests": 0}}});
+        let used = ResponsesProvider.decode(whole.to_string().as_bytes()).unwrap().usage.unwrap();
+        assert_eq!((used.input_tokens, used.output_tokens, &used.by_others), (50, 20, &expected), "{whole}");
+        let events = [json!({"type": "response.completed", "response": whole})];
+        let (chunks, fault, _) = read([wire(&events).as_bytes()]);
+        assert!(fault.is_none(), "{fault:?}");
+        assert!(chunks.iter().any(|chunk| chunk.delta == Delta::Usage(used.clone())), "{chunks:?}");
+    }
+}
+
+#[test]
 fn a_reply_that_failed_or_is_not_made_yet_is_a_fault() {
     for (body, kind) in [
         (
@@ -354,6 +393,79 @@ fn pictures_and_phases_come_back_as_they_were_told() {
             assert_eq!((&item["phase"], &item["content"]), (&expected["phase"], &expected["content"]), "{told}");
         }
     }
+}
+
+#[test]
+fn a_picture_is_shown_before_it_is_whole_within_its_item() {
+    let item = |id: &str, status: &str, result: Value| json!({"type": "image_generation_call", "id": id, "status": status, "result": result});
+    let partial = |id: &str, index: u64, data: &str| {
+        json!({"type": "response.image_generation_call.partial_image", "item_id": id, "output_index": 7, "sequence_number": 70,
+            "partial_image_index": index, "partial_image_b64": data, "size": "1024x1024", "output_format": "png"})
+    };
+    let done = |item: Value| json!({"type": "response.output_item.done", "output_index": 7, "item": item});
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "model": "m"}}),
+        json!({"type": "response.output_item.added", "output_index": 7, "item": item("ig_1", "in_progress", Value::Null)}),
+        partial("ig_1", 0, "AA=="),
+        partial("ig_1", 1, "AB=="),
+        done(item("ig_1", "completed", "BB==".into())),
+        partial("ig_2", 0, "CC=="),
+        done(item("ig_2", "failed", Value::Null)),
+        partial("ig_3", 0, "DD=="),
+        json!({"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed", "output": []}}),
+    ];
+    let (chunks, fault, is_complete) = read([wire(&events).as_bytes()]);
+    assert!(fault.is_none() && is_complete, "{fault:?}");
+    assert!(chunks[1].delta.is_content(), "it is not kept until something is said: {chunks:?}");
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let asked = asked("openai-responses").to_string();
+    let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
+    let (mut encoder, mut out) = (api.stream(&request), bytes::BytesMut::new());
+    for chunk in &chunks {
+        encoder.chunk(chunk, &mut out);
+    }
+    encoder.end(&mut out);
+    let told = String::from_utf8(out.to_vec()).unwrap();
+    let data = told.lines().filter_map(|line| line.strip_prefix("data: "));
+    let mut told: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    for (number, event) in told.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number, "{event}");
+    }
+    let response = told.pop().unwrap();
+    let shown = |index: u64, at: u64, data: &str| {
+        let mut event = partial(&format!("ig_{}-r_{index}", index + 1), at, data);
+        (event["output_index"], event["sequence_number"]) = (index.into(), Value::Null);
+        event
+    };
+    let of_item = |kind: &str, index: u64, status: &str, result: Value| {
+        let item = item(&format!("ig_{}-r_{index}", index + 1), status, result);
+        json!({"type": format!("response.output_item.{kind}"), "output_index": index, "item": item, "sequence_number": null})
+    };
+    let expected = [
+        of_item("added", 0, "generating", Value::Null),
+        shown(0, 0, "AA=="),
+        shown(0, 1, "AB=="),
+        of_item("done", 0, "completed", "BB==".into()),
+        of_item("added", 1, "generating", Value::Null),
+        shown(1, 0, "CC=="),
+        of_item("done", 1, "failed", Value::Null),
+        of_item("added", 2, "generating", Value::Null),
+        shown(2, 0, "DD=="),
+        of_item("done", 2, "failed", Value::Null),
+    ];
+    let mut told = told.split_off(2);
+    told.iter_mut().for_each(|event| event["sequence_number"] = Value::Null);
+    assert_eq!(told, expected);
+    let output: Vec<Value> = told.into_iter().filter_map(|mut event| event.get_mut("item").map(Value::take)).collect();
+    let ended: Vec<&Value> = output.iter().filter(|item| item["status"] != "generating").collect();
+    assert_eq!(response["response"]["output"].as_array().unwrap().iter().collect::<Vec<_>>(), ended);
+    // Clients of other APIs are shown the picture alone.
+    let api = client_apis().find(|api| api.name() == "openai").unwrap();
+    let request = api.parse(&ClientRequest::post("/".parse().unwrap(), self::asked("openai").to_string())).unwrap();
+    let (mut encoder, mut out) = (api.stream(&request), bytes::BytesMut::new());
+    chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+    let told = String::from_utf8(out.to_vec()).unwrap();
+    assert!(told.contains("BB==") && ["AA==", "CC==", "DD=="].iter().all(|data| !told.contains(data)), "{told}");
 }
 
 #[test]
