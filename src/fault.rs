@@ -17,7 +17,7 @@ pub enum FaultKind {
     /// The provider's own limit (429).
     RateLimited,
     /// The provider is down, overloaded or cannot be reached (5xx, connection faults), or another request is in the way
-    /// (409, 425).
+    /// (409, 425), or a service tier has no room (498).
     Unavailable,
     /// It took longer than one of the timeouts.
     TimedOut,
@@ -132,6 +132,8 @@ pub struct AttemptFault {
     pub cause: Option<Cause>,
     /// Whether it came before a byte of the request was sent.
     pub unsent: bool,
+    /// Whether the provider says not to ask it the same again (`x-should-retry: false`, which the vendors' SDKs obey).
+    pub final_there: bool,
     /// A reply was made, and is billed, though nothing of it is given out.
     pub made: bool,
     /// What the provider says that it used all the same, which it bills.
@@ -188,11 +190,11 @@ impl AttemptFault {
         told && self.kind == FaultKind::Rejected && self.cause == Some(Cause::ContextWindow)
     }
 
-    /// Whether it passes by itself and says nothing about the deployment: another request was in the way (409), or this one came
-    /// too early (425).
+    /// Whether it passes by itself and says nothing about the deployment: another request was in the way (409), this one came
+    /// too early (425), or the service tier that it wants has no room (498).
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!((self.kind, self.status), (FaultKind::Unavailable, Some(409 | 425)))
+        matches!((self.kind, self.status), (FaultKind::Unavailable, Some(409 | 425 | 498)))
     }
 
     /// A fault the provider gave no details of. (Cold, so that what makes one stands behind all that a request usually needs.)
@@ -209,6 +211,7 @@ impl AttemptFault {
             retry_after: None,
             cause: None,
             unsent: false,
+            final_there: false,
             made: false,
             used: None,
         }

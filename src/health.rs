@@ -4,8 +4,8 @@
 //!
 //! *What counts.* A rate limit, an unavailable or timed-out provider, a broken stream and a misconfigured deployment
 //! are failures. A request the provider rejected (also with a 403, a 404 or a 429 whose words
-//! are about the request alone), one that was in another's way or too early (409, 425),
-//! a client that went away and what the gateway itself ended say nothing about the deployment: they
+//! are about the request alone), one that was in another's way, too early or in a service tier without room (409, 425, 498),
+//! a client that went away or whose own time was over, and what the gateway itself ended say nothing about the deployment: they
 //! count neither as failure nor as success. Means are over the last 10 replies that were whole; the failure share is
 //! over the last 20 attempts that counted. All start unknown.
 //!

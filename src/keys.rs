@@ -8,6 +8,7 @@ mod renewed;
 mod teams;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct KeyBook {
     renewed: Renewed,
     /// What is kept and cannot be read.
     unreadable: Unreadable,
+    /// Whether what is kept could not be read at the start, and was not since.
+    awaited: AtomicBool,
     /// The teams that are kept beside.
     pub teams: TeamBook,
     limits: Arc<Limits>,
@@ -74,7 +77,8 @@ impl KeyBook {
         let teams = TeamBook::new(Arc::clone(&limits), Arc::clone(&budgets));
         let (known, sources, renewed) = (ArcSwap::default(), Mutex::default(), Renewed::default());
         let (changing, changed, unreadable) = (Mutex::default(), Condvar::new(), Unreadable::default());
-        Self { known, sources, changing, changed, renewed, unreadable, teams, limits, budgets }
+        let awaited = AtomicBool::new(false);
+        Self { known, sources, changing, changed, renewed, unreadable, awaited, teams, limits, budgets }
     }
 
     /// The key that was shown.

@@ -335,8 +335,11 @@ impl Gateway {
         let (arrival, request) = match read {
             Some(Ok(read)) => read,
             Some(Err(refusal)) => return Err(guard.refuse(refusal)),
-            None => return Err(Box::pin(out_of_time(guard)).await),
+            None => return Err(Box::pin(out_of_time(guard, deadline)).await),
         };
+        if arrival.deadline < deadline {
+            guard.waits_until(arrival.deadline);
+        }
         let deadline = arrival.deadline;
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
         let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));
@@ -380,7 +383,7 @@ impl Gateway {
         match served {
             Some(Ok(Ok(served))) => Ok(served.with(guard, until, &self.cutoff)),
             Some(Ok(Err(refusal))) => Err(guard.refuse(refusal)),
-            Some(Err(_elapsed)) => Err(Box::pin(out_of_time(guard)).await),
+            Some(Err(_elapsed)) => Err(Box::pin(out_of_time(guard, deadline)).await),
             None => Err(stopped(guard)),
         }
     }
@@ -459,18 +462,22 @@ fn stopped(guard: Box<RequestGuard>) -> Refusal {
     refusal
 }
 
-/// The request's total time is over.
-async fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
+/// The request's total time is over: its client's, or the configuration's.
+async fn out_of_time(mut guard: Box<RequestGuard>, deadline: Moment) -> Refusal {
     let waited = guard.record.waited;
     let waited = if waited.is_zero() {
         String::new()
     } else {
         format!(", {:.1} s of it waiting for limits", waited.as_secs_f64())
     };
-    let why = format!(
-        "no reply within {} s, a request's total time{waited}; ask for less or raise `witgate.server.request_timeout_seconds`",
-        guard.snapshot().settings.server.request_timeout.as_secs()
-    );
+    let longest = guard.snapshot().settings.server.request_timeout;
+    let given = deadline.since(guard.record.arrived);
+    let (whose, more) = if given < longest {
+        ("the time that its client gives this request", "give it more (`timeout`, `stream_timeout`)")
+    } else {
+        ("a request's total time", "raise `witgate.server.request_timeout_seconds`")
+    };
+    let why = format!("no reply within {} s, {whose}{waited}; ask for less or {more}", given.as_secs_f64());
     let fault = AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out");
     guard.count_to_bill(Some(&fault)).await;
     guard.fail_attempt(&fault);

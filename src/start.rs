@@ -1,6 +1,7 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
 mod alerts;
+mod date;
 mod kept_keys;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,6 +144,7 @@ fn assemble_over(
         left: TaskTracker::new(),
     });
     kept_keys::follow(&gateway);
+    date::follow(&gateway);
     problems.extend(unjudged(&gateway, &gateway.live.read()));
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
@@ -237,6 +239,7 @@ fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away
     match shared.keys.take_up(ledger.keys(), || clock.now()) {
         Err(why) if may_be_away => {
             tracing::error!(why, "the database is away: keys that it alone knows are refused until it answers");
+            shared.keys.await_kept();
             Ok(())
         }
         loaded => loaded.map(drop).map_err(|why| vec![why]),

@@ -157,6 +157,12 @@ mod tests {
             (429, Some("RESOURCE_EXHAUSTED"), "You exceeded your current quota, please check your plan", None),
             (429, Some("rate_limit_exceeded"), "Rate limit reached", None),
             (400, Some("invalid_request_error"), "Your credit balance is too low to access the API", Some(Credential)),
+            (
+                400,
+                Some("invalid_request_error"),
+                "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
+                Some(Credential),
+            ),
             // What a client wrote, repeated.
             (400, None, "invalid value 'your credit balance is too low'", None),
             (400, Some("INVALID_ARGUMENT"), "API key not valid. Please pass a valid API key.", Some(Credential)),
@@ -239,5 +245,13 @@ mod tests {
         assert_eq!(quota, (Misconfigured, Some(Credential), false));
         let long = told(413, Rejected, "context_length_exceeded", "prompt is too long");
         assert_eq!(long, (Rejected, Some(ContextWindow), false));
+        // Anthropic's, of an account whose prompts may not be that long.
+        for words in [
+            "Extra usage is required for long context requests.",
+            "Usage credits are required for long context requests.",
+        ] {
+            let told = told(429, RateLimited, "rate_limit_error", words);
+            assert_eq!(told, (Rejected, Some(ContextWindow), true), "{words}");
+        }
     }
 }

@@ -27,6 +27,39 @@ const NAMES: [&str; 12] = [
 ];
 /// Beginnings of names that hold a provider's credentials or address.
 const BEGINNINGS: [&str; 4] = ["aws", "azure", "vertex", "watsonx"];
+/// What LiteLLM reads of a request as a whole: it acts before a group is chosen, or not at all, and no provider is to get it.
+const OF_THE_REQUEST: [&str; 30] = [
+    "additional_drop_params",
+    "allowed_openai_params",
+    "cache",
+    "caching",
+    "content_policy_fallbacks",
+    "context_window_fallback_dict",
+    "context_window_fallbacks",
+    "cooldown_time",
+    "disable_fallbacks",
+    "drop_params",
+    "enable_tag_filtering",
+    "fallbacks",
+    "guardrails",
+    "litellm_call_id",
+    "litellm_logging_obj",
+    "litellm_session_id",
+    "litellm_trace_id",
+    "max_fallbacks",
+    "max_retries",
+    "mock_testing_content_policy_fallbacks",
+    "mock_testing_context_fallbacks",
+    "mock_testing_fallbacks",
+    "no-log",
+    "num_retries",
+    "request_timeout",
+    "retry_policy",
+    "retry_strategy",
+    "stream",
+    "stream_timeout",
+    "timeout",
+];
 /// Objects whose fields are, or are taken for, fields of the request itself.
 const WRAPPERS: [&str; 4] = ["extrabody", "generationconfig", "httpoptions", "litellmparams"];
 
@@ -66,13 +99,13 @@ impl Overrides {
     /// Reads the fields beside `model`; `None` where there are none.
     ///
     /// # Errors
-    /// A field that steers, or one a request could not have, named in `param`.
+    /// A field that steers, one that acts on the request as a whole, or one a request could not have, named in `param`.
     pub fn parse(mut fields: Map<String, Value>) -> Result<Option<Self>, Refusal> {
         fields.remove("model");
         if fields.is_empty() {
             return Ok(None);
         }
-        let other = || fields.keys().find(|name| matches!(name.as_str(), "stream" | "fallbacks")).cloned();
+        let other = || fields.keys().find(|name| OF_THE_REQUEST.contains(&name.as_str())).cloned();
         if let Some(name) = steering_field(&fields).or_else(other) {
             let message = format!("`{name}` cannot be set by a fallback; make a group with what it is to say");
             return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(name));

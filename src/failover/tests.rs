@@ -51,6 +51,12 @@ fn a_fallback_may_ask_otherwise_but_not_steer() {
         let refused = Overrides::parse(fields(&json!({"model": "b", name: "x"}))).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(name));
     }
+    // Of the request as a whole: its provider would get them, and nothing here would act.
+    for name in ["timeout", "stream_timeout", "num_retries", "guardrails", "drop_params", "fallbacks", "no-log"] {
+        let refused = Overrides::parse(fields(&json!({"model": "b", "temperature": 0, name: 1}))).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some(name));
+        assert!(refused.message.contains("make a group"), "{}", refused.message);
+    }
     let overrides =
         Overrides::parse(fields(&json!({"model": "b", "temperature": 0.5, "max_tokens": 7}))).unwrap().unwrap();
     let body = json!({"model": "a", "max_tokens": 100, "stream": true, "seed": 3,

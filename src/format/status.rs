@@ -15,8 +15,9 @@ pub(super) const fn kind(status: u16) -> FaultKind {
     match status {
         429 => FaultKind::RateLimited,
         408 | 504 => FaultKind::TimedOut,
-        // 409: another request is in the way. 425: it came too early.
-        409 | 425 => FaultKind::Unavailable,
+        // 409: another request is in the way. 425: it came too early. 498: a service tier has no room (Groq). 499: the provider gave it up
+        // (Google's CANCELLED).
+        409 | 425 | 498 | 499 => FaultKind::Unavailable,
         // 402: our account is empty. 3xx: redirects are never followed, so the origin is wrong. 403 and 404 may be about the
         // request: their words say so (`failover::classify`).
         300..=399 | 401..=404 => FaultKind::Misconfigured,
@@ -47,6 +48,7 @@ pub(super) fn with_status(status: u16, headers: &HeaderMap, mut fault: AttemptFa
     fault.kind = kind(status);
     fault.status = Some(status);
     fault.retry_after = retry_after(headers).or(fault.retry_after);
+    fault.final_there = headers.get("x-should-retry").is_some_and(|told| told == "false");
     overflow::name(&mut fault);
     wait_as_said(&mut fault);
     fault
@@ -63,12 +65,13 @@ pub(super) fn wait_as_said(fault: &mut AttemptFault) {
 /// How long the provider asks to be left alone: `retry-after-ms`, else `retry-after` in seconds (fractions
 /// allowed) or as a date, which is read against the answer's own `date` so that no clock is needed.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    if let Some(millis) = number("retry-after-ms") {
-        return Duration::try_from_secs_f64(millis / 1000.0).ok();
-    }
-    if let Some(seconds) = number("retry-after") {
-        return Duration::try_from_secs_f64(seconds).ok();
+    let number = |name: &str, unit: f64| {
+        let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+        Duration::try_from_secs_f64(number * unit).ok()
+    };
+    // One that makes no sense says nothing, and leaves the word to the other.
+    if let Some(told) = number("retry-after-ms", 1e-3).or_else(|| number("retry-after", 1.0)) {
+        return Some(told);
     }
     let date = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok();
     Some(date(RETRY_AFTER)?.duration_since(date(DATE)?).unwrap_or_default())
@@ -114,6 +117,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
         assert_eq!(wait(&[("retry-after", "0.25")]), Some(Duration::from_millis(250)));
         assert_eq!(wait(&[("retry-after-ms", "1500"), ("retry-after", "9")]), Some(Duration::from_millis(1500)));
+        assert_eq!(wait(&[("retry-after-ms", "-1"), ("retry-after", "9")]), Some(Duration::from_secs(9)));
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(wait(&[date, ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")]), Some(Duration::from_secs(30)));
         assert_eq!(wait(&[date, ("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), Some(Duration::ZERO));
@@ -139,6 +143,15 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_says_whether_to_ask_again() {
+        for (told, expected) in [(Some("false"), true), (Some("true"), false), (None, false)] {
+            let told: Vec<_> = told.into_iter().map(|told| ("x-should-retry", told)).collect();
+            let fault = with_status(529, &headers(&told), AttemptFault::new(FaultKind::Unavailable, "no"));
+            assert_eq!((fault.kind, fault.final_there), (FaultKind::Unavailable, expected), "{told:?}");
+        }
+    }
+
+    #[test]
     fn statuses_have_kinds() {
         for (status, expected) in [
             (301, FaultKind::Misconfigured),
@@ -153,6 +166,9 @@ mod tests {
             (422, FaultKind::Rejected),
             (425, FaultKind::Unavailable),
             (429, FaultKind::RateLimited),
+            (451, FaultKind::Rejected),
+            (498, FaultKind::Unavailable),
+            (499, FaultKind::Unavailable),
             (500, FaultKind::Unavailable),
             (503, FaultKind::Unavailable),
             (504, FaultKind::TimedOut),

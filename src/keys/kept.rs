@@ -3,6 +3,7 @@
 //! What cannot be read is in force as a key or a team that is blocked. That it is so is told once, and once that it is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::KeyBook;
@@ -82,7 +83,20 @@ impl KeyBook {
         }
         self.unreadable.tell(unread);
         let teams = self.teams.load(&now, teams);
-        Ok(self.load(now, keys, &renewed) | teams)
+        let changed = self.load(now, keys, &renewed) | teams;
+        self.awaited.store(false, Ordering::Release);
+        Ok(changed)
+    }
+
+    /// What is kept cannot be read at the start: until it is, a key that is not known may be one of those.
+    pub fn await_kept(&self) {
+        self.awaited.store(true, Ordering::Release);
+    }
+
+    /// Whether what is kept is yet to be read.
+    #[must_use]
+    pub fn is_awaiting(&self) -> bool {
+        self.awaited.load(Ordering::Acquire)
     }
 
     /// Whether what is kept of this key cannot be read, so that it is blocked.
@@ -129,7 +143,10 @@ mod tests {
         database.execute("UPDATE teams SET team = 'no JSON'", []).unwrap();
 
         let book = KeyBook::new(Arc::new(Limits::new(&BTreeMap::new())), Arc::default());
+        book.await_kept();
+        assert!(book.is_awaiting());
         assert_eq!(book.take_up(store, || now), Ok(true));
+        assert!(!book.is_awaiting());
         let blocked = |key: &VirtualKey| book.get(key.hash).map(|known| known.key.blocked);
         assert_eq!((blocked(&sound), blocked(&damaged)), (Some(false), Some(true)));
         assert!(book.is_unreadable(damaged.hash) && !book.is_unreadable(sound.hash));

@@ -1,7 +1,7 @@
 //! The attempts of one request within one group: who is called, how often, after which pause.
 //!
 //! What just failed is not called again while another deployment can be; only when none can, after a pause. A deployment that
-//! refused the request, or our credential, is not called again for this request at all. When the retries of one `order` are
+//! refused the request, or our credential, or says not to ask again, is not called again for this request at all. When the retries of one `order` are
 //! used up, those of the next begin.
 
 use std::time::Duration;
@@ -175,7 +175,7 @@ impl Tries {
             self.rule.retries = deployment.failures.retries.unwrap_or(self.rule.retries);
         }
         self.failed.push(index);
-        if !fault.kind.may_succeed_again() {
+        if !fault.kind.may_succeed_again() || fault.final_there {
             self.barred.push(index);
         }
         let untried = self.order.iter().any(|index| !self.failed.contains(index));

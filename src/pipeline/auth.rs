@@ -4,6 +4,7 @@
 //! access to what the other does. Without any key everybody on this machine may do both.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -42,7 +43,8 @@ impl Access {
 ///
 /// # Errors
 /// `Unauthorized` where a key is asked for and another one, or none, was shown, or one that is blocked or whose time is over;
-/// `Forbidden` where a virtual key was shown and the operator's is asked for.
+/// `Forbidden` where a virtual key was shown and the operator's is asked for; `Unavailable` where the database that may know it is yet to
+/// be read.
 pub fn authenticate(
     snapshot: &Snapshot,
     access: Access,
@@ -71,6 +73,9 @@ pub fn authenticate(
         let message = "no API key was sent; send the gateway's key as `Authorization: Bearer KEY` or `x-api-key: KEY`";
         return Err(Refusal::new(RefusalKind::Unauthorized, message));
     }
+    if access != Access::Admin && snapshot.callers.keys.is_awaiting() {
+        return Err(not_read());
+    }
     let message = match (access, &snapshot.settings.server.admin_key) {
         (Access::Admin, Some(_)) => "this API key does not open /admin; send `witgate.admin_key`",
         _ => "this API key is not known to the gateway",
@@ -90,7 +95,7 @@ pub fn is_operator(snapshot: &Snapshot, caller: &Caller) -> bool {
 /// The caller that a name stands for, as its records have it: of somebody who was authenticated before.
 ///
 /// # Errors
-/// `Unauthorized`: there is no such caller any more, or it may ask nothing now.
+/// `Unauthorized`: there is no such caller any more, or it may ask nothing now. `Unavailable`: the database that may know it is yet to be read.
 pub fn caller_named(snapshot: &Snapshot, name: &KeyId, now: Moment) -> Result<Arc<Caller>, Refusal> {
     let callers = &snapshot.callers;
     if let Some(known) = KeyHash::parse(name.as_str()).and_then(|hash| callers.keys.get(hash)) {
@@ -99,6 +104,9 @@ pub fn caller_named(snapshot: &Snapshot, name: &KeyId, now: Moment) -> Result<Ar
     let open = !snapshot.settings.asks_for_keys();
     if *name == callers.master.key || (open && *name == callers.anonymous.key) {
         return Ok(if open { Arc::clone(&callers.anonymous) } else { Arc::clone(&callers.master) });
+    }
+    if callers.keys.is_awaiting() {
+        return Err(not_read());
     }
     Err(unauthorized("invalid_api_key", "the API key that this was asked with is not known to the gateway any more"))
 }
@@ -138,6 +146,13 @@ fn team_is_open(snapshot: &Snapshot, caller: &Caller) -> Result<(), Refusal> {
 /// A team that is kept; `None` where the configuration has one of this name.
 pub(super) fn kept_team(snapshot: &Snapshot, team: &TeamId) -> Option<KnownTeam> {
     if snapshot.payers.teams.contains_key(team) { None } else { snapshot.callers.keys.teams.get(team) }
+}
+
+/// Whoever has a key that is kept is to come back, and not to believe that it is none.
+fn not_read() -> Refusal {
+    let message =
+        "the database that keeps the API keys does not answer, so that nobody knows whether this is one; ask again";
+    Refusal::new(RefusalKind::Unavailable, message).after(Duration::from_secs(1))
 }
 
 fn unauthorized(code: &str, message: &str) -> Refusal {
@@ -253,6 +268,25 @@ mod tests {
         assert_eq!(client(Some("sk-kept")).ok(), Some(hash.id().to_string()));
         assert_eq!(client(Some("sk-any")).unwrap_err().kind, RefusalKind::Unauthorized);
         assert_eq!(client(None).ok().as_deref(), Some("anonymous"));
+    }
+
+    #[test]
+    fn as_long_as_the_kept_keys_are_not_read_one_that_is_not_known_is_to_come_back() {
+        let snapshot = snapshot("general_settings: {master_key: sk-master}\nwitgate: {keys: [{key: sk-by-file}]}");
+        let (now, shown) = (Moment::default(), |key: &str| SecretString::from(key.to_owned()));
+        let client = |key: &str| authenticate(&snapshot, Access::Client, Some(&shown(key)), now).map(drop);
+        let status = |key: &str| client(key).err().map(|refusal| refusal.status);
+        assert_eq!(status("sk-kept"), Some(401));
+        snapshot.callers.keys.await_kept();
+        assert_eq!([status("sk-kept"), status("sk-by-file"), status("sk-master")], [Some(503), None, None]);
+        assert!(client("sk-kept").unwrap_err().retry_after.is_some());
+        let named = caller_named(&snapshot, &KeyHash::of("sk-kept").id(), now);
+        assert_eq!(named.unwrap_err().status, 503);
+        // The operator's key is the configuration's.
+        let operator = authenticate(&snapshot, Access::Admin, Some(&shown("sk-kept")), now);
+        assert_eq!(operator.unwrap_err().status, 401);
+        let none = authenticate(&snapshot, Access::Client, None, now);
+        assert_eq!(none.unwrap_err().status, 401);
     }
 
     /// What nobody shows a key for any more, a batch's lines, is asked by name.

@@ -74,6 +74,8 @@ pub struct RequestGuard {
     roles_tried: Vec<Role>,
     /// How long providers were waited for.
     on_wire: Duration,
+    /// Until when its client waits, where that is less than the configuration gives it.
+    own_deadline: Option<Moment>,
     written: bool,
 }
 
@@ -110,6 +112,7 @@ impl RequestGuard {
             versions: Versions::default(),
             roles_tried: Vec::new(),
             on_wire: Duration::ZERO,
+            own_deadline: None,
             written: false,
         }
     }
@@ -398,6 +401,8 @@ impl RequestGuard {
     }
 
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {
+        let left = self.left_in_time(fault);
+        let fault = left.as_ref().or(fault);
         if let Some(attempt) = &mut self.attempt {
             attempt.count_here(fault);
         }

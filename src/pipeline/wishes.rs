@@ -51,9 +51,10 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-litellm-timeout");
 const STREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-litellm-stream-timeout");
 
 /// What LiteLLM reads of a request's body and nothing here acts on: it changes no answer.
-const WITHOUT_EFFECT: [&str; 17] = [
+const WITHOUT_EFFECT: [&str; 18] = [
     "cache",
     "caching",
+    "context_window_fallback_dict",
     "cooldown_time",
     "enable_tag_filtering",
     "litellm_call_id",

@@ -166,6 +166,7 @@ pub(super) async fn info(
     headers: HeaderMap,
 ) -> Response {
     let told = || {
+        known_names(&uri, &["key"])?;
         let own = caller.virtual_key.as_ref().map(|key| key.hash);
         let known = match (query(&uri, "key"), own) {
             (Some(named), None) => find(&app, &named)?,
@@ -260,9 +261,14 @@ fn told_once(app: &App, known: &KnownKey, key: &str, now: Moment) -> Value {
 /// The key that somebody wants, or one that is drawn.
 fn chosen(wanted: Option<String>) -> Result<String, Refusal> {
     match wanted {
-        Some(key) if key.starts_with(PREFIX) && key.len() >= 16 => Ok(key),
+        // What else there is no header could bring.
+        Some(key) if key.starts_with(PREFIX) && key.len() >= 16 && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(key)
+        }
         Some(_) => {
-            let message = format!("a `key` of one's own begins with `{PREFIX}` and has at least 16 letters");
+            let message = format!(
+                "a `key` of one's own begins with `{PREFIX}` and has at least 16 letters, without spaces and of ASCII alone"
+            );
             Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key"))
         }
         None => drawn(),
@@ -379,8 +385,8 @@ pub(super) fn known_names(uri: &Uri, names: &[&str]) -> Result<(), Refusal> {
     let other = pairs.filter(|(name, value)| says(value) && !names.contains(&&**name));
     let other: Vec<String> = other.map(|(name, _)| shortened(&name).to_owned()).take(10).collect();
     let Some(first) = other.first() else { return Ok(()) };
-    let message =
-        format!("`{}` is not asked by {}; what is known there: {}", uri.path(), other.join(", "), names.join(", "));
+    let known = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let message = format!("`{}` is not asked by {}; what is known there: {known}", uri.path(), other.join(", "));
     Err(Refusal::new(RefusalKind::InvalidRequest, message).at(first.as_str()))
 }
 

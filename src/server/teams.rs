@@ -20,7 +20,7 @@ use crate::virtual_key::{Allowance, KeptTeam};
 
 use super::App;
 use super::keys::fields::{Fields, shown_team};
-use super::keys::{answer, answered, changed, missing, query, shown as shown_key};
+use super::keys::{answer, answered, changed, known_names, missing, query, shown as shown_key};
 
 /// Letters of a team's name at most.
 const NAME: usize = 200;
@@ -112,6 +112,7 @@ pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) 
 /// `GET /team/info?team_id=…`.
 pub(super) async fn info(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     let told = || {
+        known_names(&uri, &["team_id"])?;
         let id = query(&uri, "team_id").ok_or_else(|| missing("team_id"))?;
         let now = app.gateway.clock.now();
         let found = find(&app, &id)?;
@@ -127,6 +128,9 @@ pub(super) async fn info(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 
 /// `GET /team/list`: all of them, by name.
 pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Err(why) = known_names(&uri, &[]) {
+        return answer(&app, &uri, &headers, Err(why));
+    }
     let now = app.gateway.clock.now();
     let snapshot = app.gateway.live.read();
     let configured = snapshot.settings.payers.teams.keys().map(ToString::to_string);

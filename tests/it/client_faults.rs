@@ -108,8 +108,24 @@ async fn a_request_larger_than_the_provider_s_limit_is_for_another_deployment_or
 }
 
 #[tokio::test]
+async fn who_says_not_to_ask_again_is_not_asked_again_and_another_is() {
+    let body = json!({"error": {"message": "not for this account", "code": null}});
+    let busy = || Step::json(429, &body).header("x-should-retry", "false");
+    let upstream = ScriptedUpstream::start([busy(), reply()]).await;
+    let only = deployment("g", "only", 1, &upstream.origin());
+    let config = format!("model_list:\n{only}router_settings: {{ num_retries: 3 }}\n");
+    let refused = Gateway::start(&config).await.post("/v1/chat/completions", &hello()).await;
+    assert_eq!((refused.status, upstream.asked().len()), (429, 1), "{}", refused.text);
+    let upstream = ScriptedUpstream::start([busy(), reply()]).await;
+    let config: String = ["first", "second"].map(|id| deployment("g", id, 1, &upstream.origin())).concat();
+    let config = format!("model_list:\n{config}router_settings: {{ num_retries: 3 }}\n");
+    let answer = Gateway::start(&config).await.post("/v1/chat/completions", &hello()).await;
+    assert_eq!((answer.status, upstream.asked().len()), (200, 2), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_conflict_is_tried_again() {
-    for status in [409, 425] {
+    for status in [409, 425, 498, 499] {
         let busy = json!({"error": {"message": "in the way", "code": null}});
         let upstream = ScriptedUpstream::start([Step::json(status, &busy), reply()]).await;
         let config = format!(

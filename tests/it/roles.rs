@@ -188,6 +188,8 @@ witgate:
             body["stream"] = json!(true);
             let refused = virtual_time::ask(&gateway, &OpenAi, &body).await.expect_err("no reply in time");
             assert_eq!(refused.kind, RefusalKind::TimedOut, "{}", refused.message);
+            let whose = ["within 5 s", "`witgate.server.request_timeout_seconds`"];
+            assert!(whose.iter().all(|words| refused.message.contains(words)), "{}", refused.message);
             // The next one finds its place free, and waits for nobody.
             assert_eq!(gateway.clock.now().since(before).as_secs(), 5);
             assert_eq!(gateway.memory.held(), 0);

@@ -75,6 +75,31 @@ async fn a_team_is_made_bounds_its_keys_is_changed_and_taken_away_with_them() {
 }
 
 #[tokio::test]
+async fn a_blank_team_leaves_a_key_in_its_own_and_null_takes_it_out() {
+    let (gateway, _folder) = started("").await;
+    assert_eq!(post(&gateway, "/team/new", json!({"team_id": "lab", "models": ["g"]})).await.status, 200);
+    let key = made(&gateway, json!({"team_id": "lab"})).await;
+    let blank = post(&gateway, "/key/update", json!({"key": key, "team_id": "", "user_id": "ada"})).await.json();
+    assert!(blank["team_id"] == "lab" && blank["user_id"] == "ada", "{blank}");
+    assert_eq!(chat(&gateway, "other", &key).await.status, 403, "its team bounds it still");
+    let out = post(&gateway, "/key/update", json!({"key": key, "team_id": null})).await.json();
+    assert!(out["team_id"].is_null(), "{out}");
+    assert_eq!(chat(&gateway, "other", &key).await.status, 200);
+    for own in ["sk-with some spaces", "sk-with\nlines-in-it", "sk-größer-als-ascii"] {
+        let refused = post(&gateway, "/key/generate", json!({"key": own})).await;
+        assert!(refused.status == 400 && refused.json()["error"]["param"] == "key", "{own}: {}", refused.text);
+    }
+    for (path, blamed) in [
+        ("/team/list?user_id=ada", "user_id"),
+        ("/team/info?team_id=lab&page=2", "page"),
+        ("/key/info?key_alias=study", "key_alias"),
+    ] {
+        let refused = get(&gateway, path, "sk-master").await;
+        assert!(refused.status == 400 && refused.json()["error"]["param"] == blamed, "{path}: {}", refused.text);
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_made_anew_and_what_it_may_do_and_has_spent_stays() {
     let (gateway, _folder) = started("").await;
     let key = made(&gateway, json!({"key_alias": "study", "models": ["g"], "max_budget": 1})).await;

@@ -46,15 +46,16 @@ async fn a_request_s_own_lists_are_asked_by_what_went_wrong() {
 async fn what_only_litellm_reads_reaches_no_provider_and_is_told() {
     let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
     let gateway = gateway(&upstream).await;
-    let more =
-        json!({"seed": 7, "timeout": 30, "cache": {"no-cache": true}, "litellm_trace_id": "t", "max_retries": 2});
+    let more = json!({"seed": 7, "timeout": 30, "cache": {"no-cache": true}, "litellm_trace_id": "t", "max_retries": 2,
+        "context_window_fallback_dict": {"one": "two"}});
     let answer = gateway.post("/v1/chat/completions", &asked(&more)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let sent = upstream.asked()[0].body.clone();
     let mut names: Vec<&String> = sent.as_object().unwrap().keys().collect();
     names.sort();
     assert_eq!(names, ["max_tokens", "messages", "model", "seed"]);
-    assert_eq!(answer.header("x-witgate-dropped"), "cache, litellm_trace_id, max_retries");
+    let dropped = answer.header("x-witgate-dropped");
+    assert_eq!(dropped, "cache, litellm_trace_id, max_retries, context_window_fallback_dict");
     let held = gateway.post("/v1/chat/completions", &asked(&json!({"guardrails": ["pii"]}))).await;
     assert_eq!((held.status, &held.json()["error"]["param"]), (400, &json!("guardrails")), "{}", held.text);
 }
@@ -67,6 +68,8 @@ async fn a_request_waits_no_longer_than_its_own_timeout() {
     let gateway = gateway(&upstream).await;
     let answer = gateway.post("/v1/chat/completions", &asked(&json!({"timeout": 0.05}))).await;
     assert_eq!(answer.status, 504, "{}", answer.text);
+    let told = &answer.json()["error"]["message"];
+    assert!(told.as_str().is_some_and(|told| told.contains("within 0.05 s") && told.contains("`timeout`")), "{told}");
     let wrong = gateway.post("/v1/chat/completions", &asked(&json!({"timeout": "soon"}))).await;
     assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!("timeout")), "{}", wrong.text);
 }

@@ -16,9 +16,12 @@ pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFaul
     if let Some(name) = named.and_then(|name| name.split(':').next()).filter(|name| !name.is_empty()) {
         fault.code = Some(name.to_owned());
     }
-    // 424: the model failed, and not the request.
-    if status == 424 {
-        fault.kind = FaultKind::Unavailable;
+    match (status, fault.code.as_deref()) {
+        // The model failed, and not the request.
+        (424, _) => fault.kind = FaultKind::Unavailable,
+        // A limit of the account's, which is told as if the request were wrong.
+        (400, Some("ServiceQuotaExceededException" | "ThrottlingException")) => fault.kind = FaultKind::RateLimited,
+        _ => {}
     }
     fault
 }

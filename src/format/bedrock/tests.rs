@@ -145,6 +145,22 @@ fn the_least_effort_is_the_least_that_its_models_know() {
 }
 
 #[test]
+fn a_limit_of_the_account_is_one_whatever_its_status() {
+    for (status, name, expected) in [
+        (400, "ServiceQuotaExceededException", FaultKind::RateLimited),
+        (400, "ThrottlingException:http://internal.amazon.com/", FaultKind::RateLimited),
+        (429, "ThrottlingException", FaultKind::RateLimited),
+        (400, "ValidationException", FaultKind::Rejected),
+        (424, "ModelErrorException", FaultKind::Unavailable),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amzn-errortype", name.parse().unwrap());
+        let body = json!({"message": "Your request exceeds the service quota for your account."}).to_string();
+        assert_eq!(error::read(status, &headers, body.as_bytes()).kind, expected, "{status} {name}");
+    }
+}
+
+#[test]
 fn a_prompt_that_is_too_long_is_known_as_one_whatever_its_exception_is_called() {
     let mut headers = HeaderMap::new();
     headers.insert("x-amzn-errortype", "ValidationException:http://internal.amazon.com/".parse().unwrap());

@@ -5,11 +5,11 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::SecretString;
 
-use crate::fault::{AttemptFault, Refusal, RefusalKind, Tried};
+use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind, Tried};
 use crate::format::{ClientRequest, OpenAi};
 use crate::pipeline::tests::support::{gateway_over, record_into};
 use crate::pipeline::{Access, Gateway, ReplyMeta, RequestGuard, Served, authenticate};
-use crate::record::Record;
+use crate::record::{Ending, Record};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 mod porters;
@@ -251,6 +251,7 @@ async fn a_request_may_bring_its_own_list_or_want_none() {
     for (field, param) in [
         (r#", "fallbacks": ["nobody"]"#, "fallbacks"),
         (r#", "fallbacks": [{"model": "b", "api_key": "x"}]"#, "fallbacks"),
+        (r#", "fallbacks": [{"model": "b", "timeout": 1}]"#, "fallbacks"),
         (r#", "fallbacks": "b""#, "fallbacks"),
         (r#", "num_retries": -1"#, "num_retries"),
         (r#", "disable_fallbacks": 1"#, "disable_fallbacks"),
@@ -463,4 +464,21 @@ async fn a_body_is_counted_once_for_all_groups_with_the_same_encoding() {
         assert_eq!(scene.hosts.called(), ["down-1", "down-2", "ok-1"]);
         assert_eq!(crate::tokens::COUNTED.get() - before, counts, "{groups:?} {second}");
     }
+}
+
+/// What one client has no patience for others may wait for, and it could else take a deployment from them at will.
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_own_time_is_over_takes_no_deployment_from_others() {
+    let settings = "router_settings: {num_retries: 0, fallbacks: [{a: [b]}]}";
+    let scene = Scene::new(&[("a", "hangs-1"), ("a", "hangs-2"), ("b", "ok-1")], settings);
+    for _ in 0..20 {
+        let refusal = scene.ask(r#", "timeout": 0.05"#).await.unwrap_err();
+        assert_eq!((refusal.kind, refusal.status), (RefusalKind::TimedOut, 504));
+        assert!(refusal.message.contains("within 0.05 s"), "{refusal}");
+    }
+    assert!(scene.hosts.called().iter().all(|host| host.starts_with("hangs")), "neither is left alone");
+    let records = scene.records.lock().unwrap();
+    let faults: Vec<_> = records.iter().flat_map(|record| &record.attempts).map(|attempt| attempt.fault).collect();
+    assert_eq!(faults, [Some(FaultKind::Cancelled); 20]);
+    assert!(records.iter().all(|record| record.ending == Ending::Refused(RefusalKind::TimedOut)));
 }

@@ -1,4 +1,4 @@
-//! The endings nobody calls: the client went away, or the gateway stops and waits no longer.
+//! The endings that are nobody's at the provider: the client went away, or waits no longer; or the gateway stops and waits no longer.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Ending, RequestGuard};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::moment::Moment;
 use crate::record::Record;
 
 impl Drop for RequestGuard {
@@ -31,6 +32,19 @@ impl Drop for RequestGuard {
 }
 
 impl RequestGuard {
+    /// Its client waits until then, which is less than the configuration gives it.
+    pub(in crate::pipeline) const fn waits_until(&mut self, own: Moment) {
+        self.own_deadline = Some(own);
+    }
+
+    /// A client whose own time is over is one that goes away, whatever it is told: that says nothing about the deployment, which others may wait
+    /// for longer. What took too long by a timeout of the configuration's did so before.
+    pub(super) fn left_in_time(&self, fault: Option<&AttemptFault>) -> Option<AttemptFault> {
+        let timed_out = fault.filter(|fault| fault.kind == FaultKind::TimedOut)?;
+        let over = self.own_deadline.is_some_and(|own| self.gateway.clock.now() >= own);
+        over.then(|| AttemptFault { kind: FaultKind::Cancelled, ..timed_out.clone() })
+    }
+
     fn leave(&mut self, fault: &AttemptFault, ending: Ending, status: u16) {
         self.end_attempt(Some(fault));
         self.end(ending, status);

@@ -58,6 +58,10 @@ impl Fields {
 
     /// The key with these fields; what is not given stays.
     pub(super) fn over(mut self, mut key: VirtualKey, now: Moment) -> Result<VirtualKey, Refusal> {
+        // A form that leaves its team empty means the one it has, as in LiteLLM: null takes a key out of it.
+        if self.0.get("team_id").is_some_and(|team| team == "") {
+            self.0.shift_remove("team_id");
+        }
         let given = |fields: &Self, name: &str| fields.0.contains_key(name);
         for (name, place) in [("key_alias", &mut key.alias), ("team_id", &mut key.team), ("user_id", &mut key.user)] {
             if given(&self, name) {
