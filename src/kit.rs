@@ -17,7 +17,7 @@ mod wrap;
 pub use build::{Built, build};
 pub use manifest::Manifest;
 pub use template::new;
-pub use watch::{Round, Sources, place, round};
+pub use watch::{Round, Sources, newer_than_built, place, round};
 
 use serde::Deserialize;
 

@@ -37,11 +37,13 @@ pub struct Options {
     pub policies: PathBuf,
     /// The folder with gateways' folders of state, which keep versions that were replaced.
     pub states: Option<PathBuf>,
+    /// Where what is compiled is kept: one with an interpreter compiles for half a minute. `None`: nowhere.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: None, policies: PathBuf::from("policies"), states: None }
+        Self { policy: None, policies: PathBuf::from("policies"), states: None, cache: None }
     }
 }
 
@@ -75,7 +77,12 @@ struct Components<'a> {
 
 impl<'a> Components<'a> {
     fn new(options: &'a Options) -> Result<Self, String> {
-        let engine = EngineOptions { fuel: Some(FUEL), ..EngineOptions::default() };
+        let engine = EngineOptions {
+            fuel: Some(FUEL),
+            cache_dir: options.cache.clone(),
+            cache_optional: true,
+            ..EngineOptions::default()
+        };
         let engine = Engine::new(engine).map_err(|problem| problem.to_string())?;
         Ok(Self { engine, options })
     }

@@ -58,6 +58,8 @@ use suite::Suite;
 
 /// How long a component may compile here, at low priority on a machine that may have much else to do.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How it begins to be told that a component does not start with its settings.
+const REFUSED: &str = "refused its configuration: ";
 
 /// How scenarios are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +140,9 @@ pub fn check(policy: &Path, options: &Options) -> Report {
                     provider_checks::all(&component, &setup, &mut report);
                 }
             }
+        }
+        for problem in report.general.iter_mut().filter(|check| !check.advice).flat_map(|check| &mut check.problems) {
+            *problem = with_way(std::mem::take(problem), options);
         }
         Ok(report)
     });
@@ -324,6 +329,15 @@ fn started(component: &Arc<Component>, role: Role, options: &Options) -> Result<
         }
     };
     started.map_err(|problem| problem.to_string())
+}
+
+/// Why a component does not start, with how to give it settings where it had none.
+fn with_way(problem: String, options: &Options) -> String {
+    if options.settings.is_none() && problem.starts_with(REFUSED) {
+        format!("{problem}; it was given no settings: `--settings JSON` gives it some")
+    } else {
+        problem
+    }
 }
 
 fn plain_setup(options: &Options) -> Setup {

@@ -388,6 +388,10 @@ impl Target for Swap {
 
     fn kept(&self, problems: Vec<String>) {
         tracing::error!("the last change was not applied; the old state serves on");
+        // Whoever made it is told why, though it is what kept the change before it from being applied, too.
+        if *self.gateway.live.problems() == problems {
+            log_each(&problems);
+        }
         report(&self.gateway, &self.metrics, problems);
     }
 }
@@ -404,11 +408,15 @@ fn unjudged(gateway: &Gateway, snapshot: &Snapshot) -> Option<String> {
 fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
     metrics.reload_ok(problems.is_empty());
     if *gateway.live.problems() != problems {
-        for problem in &problems {
-            tracing::error!("{}", problem.replace("\nhint: ", "; hint: "));
-        }
+        log_each(&problems);
     }
     gateway.live.set_problems(problems);
+}
+
+fn log_each(problems: &[String]) {
+    for problem in problems {
+        tracing::error!("{}", problem.replace("\nhint: ", "; hint: "));
+    }
 }
 
 /// How long is waited before a ledger that could not be read is read again.

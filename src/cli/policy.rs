@@ -116,7 +116,11 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
             {
                 return fail(format!("{}: cannot be written: {fault}", file.display()));
             }
-            match (tell(&report, strict, json), to) {
+            let code = tell(&report, strict, json);
+            if options.policy.is_none() {
+                place::warn_of_newer(&path);
+            }
+            match (code, to) {
                 (ExitCode::SUCCESS, Some(policies)) => place(&path, &policies, &report, json),
                 (code, _) => code,
             }
@@ -223,7 +227,7 @@ fn figures(rollout: &Value) {
     }
     if rollout["mode"] == "shadow" {
         say(format_args!(
-            "  {} decisions compared, {} with the same first place, {} ranked alike; expected to cost {} USD and take {} ms more",
+            "  {} decisions compared, {} with the same first place, {} ranked alike; a decision is expected to cost {} USD and take {} ms more",
             rollout["compared"],
             rollout["same_first"],
             rollout["same_ranking"],
@@ -248,9 +252,10 @@ fn figures(rollout: &Value) {
     }
 }
 
-/// A figure, or that it is not known yet.
+/// A figure, rounded to four digits from the first that is not 0, or that it is not known yet.
 fn known(figure: &Value) -> String {
-    if figure.is_null() { "unknown".to_owned() } else { figure.to_string() }
+    let Some(figure) = figure.as_f64() else { return "unknown".to_owned() };
+    format!("{figure:.3e}").parse::<f64>().unwrap_or(figure).to_string()
 }
 
 fn plain_options() -> Options {
@@ -294,5 +299,26 @@ fn lock(folder: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(problem) => fail(problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn figures_are_rounded_for_people() {
+        for (figure, told) in [
+            (json!(0.000_583_000_022_743), "0.000583"),
+            (json!(0.386_450_916_666), "0.3865"),
+            (json!(0.0), "0"),
+            (json!(7), "7"),
+            (json!(1_234_567.8), "1235000"),
+            (Value::Null, "unknown"),
+        ] {
+            assert_eq!(known(&figure), told);
+        }
     }
 }

@@ -7,14 +7,14 @@ use crate::decisions::default_folder;
 use crate::id::RequestId;
 use crate::replay::{self, Options};
 
-use super::{environment, fail, say, serve};
+use super::{cache_folder, environment, fail, say, serve};
 
 /// It could not be tried.
 const NOT_TRIED: u8 = 2;
 
 /// With this policy, or the one that decided, which is looked for in the folder `policies` and where gateways keep versions.
 fn options(policy: Option<PathBuf>, policies: PathBuf) -> Options {
-    Options { policy, policies, states: serve::states() }
+    Options { policy, policies, states: serve::states(), cache: cache_folder() }
 }
 
 /// Repeats runs and prints what came of it.

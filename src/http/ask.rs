@@ -163,6 +163,13 @@ pub(super) fn text_of<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     Some(text.trim()).filter(|text| !text.is_empty())
 }
 
+/// What a refusal says to people: its message, where it is an error in OpenAI's form, else all of it.
+fn refusal(body: &[u8]) -> String {
+    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let message = json.pointer("/error/message").and_then(Value::as_str);
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
 async fn json(url: &str, key: Option<&str>, body: Option<(&'static str, Vec<u8>)>) -> Result<Value, String> {
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
@@ -178,7 +185,7 @@ async fn json(url: &str, key: Option<&str>, body: Option<(&'static str, Vec<u8>)
     let answer = send(url, headers, body, WHOLE).await;
     let (status, body) = answer.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
     if !status.is_success() {
-        return Err(format!("{url}: answered {status}: {}", String::from_utf8_lossy(&body)));
+        return Err(format!("{url}: answered {status}: {}", refusal(&body)));
     }
     serde_json::from_slice(&body).map_err(|cause| format!("{url}: the answer is not JSON: {cause}"))
 }
@@ -220,6 +227,14 @@ mod tests {
     use super::super::tests::exchange::Endpoint;
     use super::*;
     use crate::fault::FaultKind;
+
+    #[test]
+    fn of_an_error_in_openais_form_the_message_is_told() {
+        assert_eq!(refusal(br#"{"error":{"message":"there is no group `g`","type":"x"}}"#), "there is no group `g`");
+        for other in ["<html>", r#"{"error":"no"}"#, ""] {
+            assert_eq!(refusal(other.as_bytes()), other);
+        }
+    }
 
     #[tokio::test]
     async fn of_a_refusal_the_code_and_one_line_are_told_and_nothing_that_was_sent() {

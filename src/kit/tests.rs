@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
 use super::build::with_schema;
 use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_PROVIDER_SDK, RUST_SDK, WIT, example, sdk};
-use super::{KitProblem, Language, Manifest, Sources, World, build, new, place, wrap};
+use super::{KitProblem, Language, Manifest, Sources, World, build, new, newer_than_built, place, wrap};
 use crate::builtin_policies::SHIPPED;
 use crate::policy::{PolicyManifest, inspect};
 use crate::scenario::{self, Options};
@@ -317,6 +318,30 @@ fn sources_change_when_one_is_saved_and_not_when_tools_write() {
     assert_eq!(Sources::of(&folder).unwrap(), before);
     fs::write(folder.join("thrifty.py"), "x = 1\n").unwrap();
     assert_ne!(Sources::of(&folder).unwrap(), before);
+}
+
+#[test]
+fn a_component_that_is_older_than_its_sources_is_found() {
+    let parent = TempDir::new().unwrap();
+    let folder = new(parent.path(), "a", World::Router, Language::Python).unwrap();
+    assert_eq!(newer_than_built(&folder), None, "it was not built");
+    let at = |name: &str, seconds: u64| {
+        let file = fs::File::options().append(true).create(true).open(folder.join(name)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    };
+    let (built, later) = (10_000_000_000, 11_000_000_000);
+    at("a.wasm", built);
+    assert_eq!(newer_than_built(&folder), None);
+    for beside in ["scenarios.yaml", "README.md", "test_thrifty.py", "results.xml"] {
+        at(beside, later);
+    }
+    assert_eq!(newer_than_built(&folder), None, "they are no part of it");
+    for source in ["thrifty.py", "settings.schema.json"] {
+        at(source, later);
+        assert_eq!(newer_than_built(&folder), Some((folder.join(source), folder.join("a.wasm"))));
+        at(source, 0);
+    }
+    assert_eq!(newer_than_built(parent.path()), None, "it is no project");
 }
 
 /// Scenarios test the file that they name, which need not be the project's own.

@@ -49,6 +49,25 @@ impl Sources {
     }
 }
 
+/// A source of the project in `folder` that is newer than the component it was built into, and that component: what is tested there is another thing
+/// than the sources say. Nothing where `folder` is no project, was not built, or has no such source.
+#[must_use]
+pub fn newer_than_built(folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let built = folder.join(Manifest::read(folder).ok()?.name).with_extension("wasm");
+    let made = fs::metadata(&built).ok()?.modified().ok()?;
+    let Sources(sources) = Sources::of(folder).ok()?;
+    let mut newer = sources.into_iter().filter(|(_, _, changed)| changed.is_some_and(|changed| changed > made));
+    let (source, ..) = newer.find(|(path, ..)| is_built_in(path))?;
+    Some((source, built))
+}
+
+/// Whether a source becomes a part of the component: pages, scenarios, tests and what installers write do not.
+fn is_built_in(source: &Path) -> bool {
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    let beside = source.extension().is_some_and(|ending| ["md", "yaml", "yml", "xml"].iter().any(|one| ending == *one));
+    !beside && !name.contains("test") && name != "package-lock.json"
+}
+
 /// What one round came to.
 #[derive(Debug)]
 pub struct Round {

@@ -1,7 +1,7 @@
 //! How a group comes by a policy, whatever its role: it keeps the one it has, starts one, or has one take over from another.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Entered;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::{Deployment, Group, PolicyPlaces};
@@ -156,15 +156,41 @@ impl GroupPolicies {
 }
 
 impl<C: Contract<Setup: Mendable>> PolicyVersions<C> {
-    /// Prepares the versions that were chosen. One that cannot be tried is told, and the one in force decides.
+    /// Prepares the versions that were chosen. Where the folder's is to replace the one in force and cannot be set up, that is told, and what
+    /// decides goes on.
     ///
     /// # Errors
     /// The version in force cannot be set up so.
     fn prepare(
         (place, at): (Place<'_>, &PolicyPlaces),
+        chosen: Chosen,
+        setup: &C::Setup,
+        before: &Before<'_, C>,
+        learned: Option<Learned<'_>>,
+        steps: &mut Steps<'_>,
+    ) -> Result<Self, Vec<String>> {
+        let problems = match Self::set_up((place, at), &chosen, setup, before, learned, steps) {
+            Ok(versions) => return Ok(versions),
+            Err(problems) => problems,
+        };
+        let Some(kept) = steps.take_back(place, chosen) else { return Err(problems) };
+        // Where the one in force takes these settings no more either, it is the configuration that has to be mended.
+        let Ok(versions) = Self::set_up((place, at), &kept, setup, before, learned, steps) else {
+            return Err(problems);
+        };
+        steps.cannot_replace(place, kept.live.digest(), &problems.join("\n"));
+        Ok(versions)
+    }
+
+    /// Sets these versions up. One that cannot be tried is told, and the one in force decides.
+    ///
+    /// # Errors
+    /// The version in force cannot be set up so.
+    fn set_up(
+        (place, at): (Place<'_>, &PolicyPlaces),
         chosen: &Chosen,
         setup: &C::Setup,
-        Before { in_charge, rollout, renamed }: Before<'_, C>,
+        &Before { in_charge, rollout, renamed }: &Before<'_, C>,
         learned: Option<Learned<'_>>,
         steps: &mut Steps<'_>,
     ) -> Result<Self, Vec<String>> {
@@ -243,14 +269,14 @@ impl Entry<'_> {
         place: Place<'_>,
         found: &Found,
         of_group: (&Arc<str>, u64),
-        before: Before<'_, C>,
+        before: &Before<'_, C>,
         steps: &mut Steps<'_>,
     ) -> Result<PolicyVersions<C>, Vec<String>> {
         let (group, (model, seed)) = (place.group, of_group);
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
         let chosen = steps.choose(place, named(&place, self.policy, self.at, found)?);
-        PolicyVersions::prepare((place, self.at), &chosen, &setup, before, None, steps)
+        PolicyVersions::prepare((place, self.at), chosen, &setup, before, None, steps)
     }
 }
 
@@ -270,8 +296,9 @@ fn router(
     let learned = Learned::new(&control.states, group);
     let renamed = before.is_some_and(|before| before.config.router.policy != group.router.policy);
     let of_before = Before { in_charge, rollout, renamed };
-    let versions = PolicyVersions::prepare((place, at), &chosen, setup, of_before, Some(learned), steps)?;
-    learned.keep(before, versions.live.policy(), chosen.left);
+    let left = chosen.left;
+    let versions = PolicyVersions::prepare((place, at), chosen, setup, &of_before, Some(learned), steps)?;
+    learned.keep(before, versions.live.policy(), left);
     Ok(versions)
 }
 
@@ -307,7 +334,7 @@ fn builder(
         rollout: before.and_then(|group| group.builder_rollout.as_ref()),
         renamed: false,
     };
-    entry.prepare(place, found, of_group, before, steps).map(Some)
+    entry.prepare(place, found, of_group, &before, steps).map(Some)
 }
 
 /// The response parser in force, and the one that is tried, where the group has one.
@@ -326,60 +353,110 @@ fn parser(
         rollout: before.and_then(|group| group.parser_rollout.as_ref()),
         renamed: false,
     };
-    entry.prepare(place, found, of_group, before, steps).map(Some)
+    entry.prepare(place, found, of_group, &before, steps).map(Some)
 }
 
-/// What speaks to the providers of the deployments, one for each in their order. A component that fails is told where it is named first: with
-/// the same settings it is not tried again.
+/// What speaks to the providers of the deployments, one for each in their order. Where the folder's version of one is to replace the one in
+/// force and cannot be set up, that is told, and what speaks goes on.
 fn providers(
     place: Place<'_>,
     found: &Found,
     seed: u64,
     steps: &mut Steps<'_>,
 ) -> Result<Vec<Option<PolicyChange<Providing>>>, Vec<String>> {
-    let Place { group, before, .. } = place;
-    let mut versions: BTreeMap<PolicyName, Arc<Component>> = BTreeMap::new();
-    let mut failed: BTreeSet<(Digest, Arc<str>)> = BTreeSet::new();
-    let mut provider = |deployment: &Arc<Deployment>| -> Result<Option<PolicyChange<Providing>>, Vec<String>> {
+    let mut speakers = Speakers { place, found, seed, versions: BTreeMap::new(), failed: BTreeMap::new() };
+    let problems = match speakers.all(steps) {
+        Ok(all) => return Ok(all),
+        Err(problems) => problems,
+    };
+    let Some(kept) = speakers.take_back(steps) else { return Err(problems) };
+    let Ok(all) = speakers.all(steps) else { return Err(problems) };
+    for (live, problem) in kept {
+        steps.cannot_replace(place, live, &problem);
+    }
+    Ok(all)
+}
+
+/// What speaks to the providers of a group's deployments.
+struct Speakers<'a> {
+    place: Place<'a>,
+    found: &'a Found,
+    seed: u64,
+    /// One version for all deployments of the group that name it.
+    versions: BTreeMap<PolicyName, Chosen>,
+    /// What is wrong with those that cannot be set up, by their settings. One that loops costs its whole time at each start, and hundreds of
+    /// deployments may name it: nothing else is built meanwhile.
+    failed: BTreeMap<(Digest, Arc<str>), Vec<String>>,
+}
+
+impl Speakers<'_> {
+    /// One for each deployment. A component that fails is told where it is named first: with the same settings it is not tried again.
+    fn all(&mut self, steps: &mut Steps<'_>) -> Result<Vec<Option<PolicyChange<Providing>>>, Vec<String>> {
+        let group = self.place.group;
+        let (mut all, mut problems, mut whole) = (Vec::new(), Vec::new(), true);
+        for deployment in &group.deployments {
+            match self.of(deployment, steps) {
+                Ok(policy) => all.push(policy),
+                Err(told) => {
+                    whole = false;
+                    problems.extend(told);
+                }
+            }
+        }
+        if whole { Ok(all) } else { Err(problems) }
+    }
+
+    fn of(
+        &mut self,
+        deployment: &Deployment,
+        steps: &mut Steps<'_>,
+    ) -> Result<Option<PolicyChange<Providing>>, Vec<String>> {
+        let Place { group, before, .. } = self.place;
         let Some(choice) = &deployment.policy else { return Ok(None) };
         let model = deployment.model.as_str().into();
         let (name, settings) = (Some(group.name.clone()), Arc::clone(&choice.settings));
-        let setup = ProviderSetup { group: name, settings, model, seed };
+        let setup = ProviderSetup { group: name, settings, model, seed: self.seed };
         let runtimes = before.map_or(&[] as &[Arc<DeploymentRuntime>], |group| &group.deployments);
         let before = runtimes.iter().find(|runtime| runtime.config.id == deployment.id);
         let before = before.and_then(|runtime| match &runtime.format {
             SpokenFormat::Component(format) => Some(format.policy()),
             SpokenFormat::Native(_) => None,
         });
-        // One version for all deployments of the group that name it.
-        let component = match versions.entry(choice.policy.clone()) {
-            Entered::Occupied(chosen) => Arc::clone(chosen.get()),
+        let component = match self.versions.entry(choice.policy.clone()) {
+            Entered::Occupied(chosen) => Arc::clone(&chosen.get().live),
             Entered::Vacant(free) => {
-                let file = named(&place, &choice.policy, &choice.at, found)?;
-                Arc::clone(free.insert(steps.choose(place, file).live))
+                let file = named(&self.place, &choice.policy, &choice.at, self.found)?;
+                Arc::clone(&free.insert(steps.choose(self.place, file)).live)
             }
         };
-        // One that loops costs its whole time at each start, and hundreds of deployments may name it: nothing else is built meanwhile.
         let of_it = (component.digest(), Arc::clone(&choice.settings));
-        if failed.contains(&of_it) {
+        if self.failed.contains_key(&of_it) {
             return Err(Vec::new());
         }
         let prepared = prepare((group, &choice.at), &component, setup, (before, false), |_| Offers::default());
-        let prepared = prepared.inspect_err(|_told| {
-            failed.insert(of_it);
+        let prepared = prepared.inspect_err(|told| {
+            self.failed.insert(of_it, told.clone());
         })?;
         tell_untaken(group, &prepared, None, "nothing is kept in its role");
         Ok(Some(prepared))
-    };
-    let (mut all, mut problems, mut whole) = (Vec::new(), Vec::new(), true);
-    for deployment in &group.deployments {
-        match provider(deployment) {
-            Ok(policy) => all.push(policy),
-            Err(told) => {
-                whole = false;
-                problems.extend(told);
-            }
-        }
     }
-    if whole { Ok(all) } else { Err(problems) }
+
+    /// Goes back to the versions in force of all whose folder's version failed: each with what is wrong with that. Nothing where none failed, or
+    /// nothing of one goes on.
+    fn take_back(&mut self, steps: &mut Steps<'_>) -> Option<Vec<(Digest, String)>> {
+        let mut kept = Vec::new();
+        for (name, chosen) in std::mem::take(&mut self.versions) {
+            let refused = chosen.live.digest();
+            let failed = self.failed.iter().filter(|((digest, _), _)| *digest == refused);
+            let told: Vec<&str> = failed.flat_map(|(_, told)| told).map(String::as_str).collect();
+            if told.is_empty() {
+                self.versions.insert(name, chosen);
+                continue;
+            }
+            let instead = steps.take_back(self.place, chosen)?;
+            kept.push((instead.live.digest(), told.join("\n")));
+            self.versions.insert(name, instead);
+        }
+        if kept.is_empty() { None } else { Some(kept) }
+    }
 }

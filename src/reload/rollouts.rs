@@ -95,6 +95,19 @@ pub(super) struct Chosen {
     pub(super) gone_back_to: bool,
     /// Whose wish it is that it is tried.
     by: &'static str,
+    /// What goes on where the one in force, which the folder's file has just become, cannot be set up.
+    instead: Option<Box<Instead>>,
+}
+
+/// What a group keeps where the folder's version is to replace the one in force and cannot be set up: where versions stand without it.
+struct Instead {
+    standing: Standing,
+    /// The one in force.
+    live: Arc<Component>,
+    /// The one that is tried, and how.
+    tried: Option<(Arc<Component>, Mode)>,
+    /// Whether the one in force is gone back to in this build.
+    gone_back_to: bool,
 }
 
 /// What is at hand while versions are chosen.
@@ -313,9 +326,11 @@ impl Steps<'_> {
                 Err(why) => drop(reply.send(Err(why))),
             }
         }
+        let unsettled = standing.clone();
         let before = standing.live;
         let mut tried = standing.settle(in_file, &place.roll_out());
-        if standing.live != before {
+        let replaces = standing.live != before;
+        if replaces {
             changes.push(Change { from: Some(before), ..place.change(policy, standing.live, "replace", by) });
         }
         let live = match self.component(place, standing.live, file) {
@@ -341,20 +356,19 @@ impl Steps<'_> {
                 None
             }
         });
-        let asked = standing.asked.map(|asked| asked.digest);
-        let by = match &tried {
-            Some((component, _)) if asked == Some(component.digest()) => "operator",
-            // It was tried already, in another way.
-            Some((component, _)) if place.tried() == Some(component.digest()) => "configuration",
-            _ => "file",
+        let by = whose(place, tried.as_ref(), standing.asked.map(|asked| asked.digest));
+        let goes_back_to = |digest: Digest| {
+            let rolled_back_to = |change: &Change| change.how == "rollback" && change.digest == digest;
+            left != Some(digest) && changes.iter().any(rolled_back_to)
         };
-        let rolled_back_to = |change: &Change| change.how == "rollback" && change.digest == live.digest();
-        let gone_back_to = left != Some(live.digest()) && changes.iter().any(rolled_back_to);
+        let gone_back_to = goes_back_to(live.digest());
+        let instead = (replaces && left.is_some()).then(|| goes_back_to(before));
+        let instead = instead.and_then(|gone_back_to| self.instead(place, unsettled, file, gone_back_to));
         self.draft.changes.append(&mut changes);
         self.draft.live.push(Arc::clone(&live));
         self.draft.in_place.insert(key.clone());
         self.draft.standings.insert(key, standing);
-        Chosen { live, tried, judged, left, gone_back_to, by }
+        Chosen { live, tried, judged, left, gone_back_to, by, instead }
     }
 
     /// A version begins to be tried that was not before.
@@ -372,6 +386,50 @@ impl Steps<'_> {
     pub(super) fn cannot_try(&mut self, place: Place<'_>, policy: &str, problem: &str) {
         let told = format!("group `{}`: the new version cannot be tried: {problem}", place.group.name);
         self.draft.give_up(&place.key(policy), &told);
+        self.draft.problems.push(told);
+    }
+
+    /// What a place keeps where it decides by versions of this policy now. `standing` is as it was before the folder's version replaced the
+    /// one in force in it.
+    fn instead(
+        &mut self,
+        place: Place<'_>,
+        mut standing: Standing,
+        file: &Arc<Component>,
+        gone_back_to: bool,
+    ) -> Option<Box<Instead>> {
+        let known = standing.file.filter(|_| place.has(file.name()))?;
+        let before = standing.live;
+        let tried = standing.settle(known, &place.roll_out());
+        if standing.live != before {
+            return None;
+        }
+        let live = self.component(place, before, file).ok()?;
+        let tried = tried.and_then(|(digest, mode)| Some((self.component(place, digest, file).ok()?, mode)));
+        Some(Box::new(Instead { standing, live, tried, gone_back_to }))
+    }
+
+    /// Goes back to what the place keeps in the stead of the folder's version, where it keeps anything: the version in force decides on, and the
+    /// file of before counts.
+    pub(super) fn take_back(&mut self, place: Place<'_>, chosen: Chosen) -> Option<Chosen> {
+        let Chosen { live: refused, judged, left, instead, .. } = chosen;
+        let Instead { standing, live, tried, gone_back_to } = *instead?;
+        let (policy, refused) = (standing.policy.clone(), refused.digest());
+        let put_in_force = |change: &Change| {
+            let here = change.group == place.group.name.as_str() && change.role == place.role.as_str();
+            here && change.policy == policy && change.how == "replace" && change.digest == refused
+        };
+        self.draft.changes.retain(|change| !put_in_force(change));
+        self.draft.live.push(Arc::clone(&live));
+        let by = whose(place, tried.as_ref(), standing.asked.map(|asked| asked.digest));
+        self.draft.standings.insert(place.key(&policy), standing);
+        Some(Chosen { live, tried, judged, left, gone_back_to, by, instead: None })
+    }
+
+    /// The folder's version cannot be put in force. The one of before (`live`) decides.
+    pub(super) fn cannot_replace(&mut self, place: Place<'_>, live: Digest, problem: &str) {
+        let (group, live) = (&place.group.name, live.short());
+        let told = format!("group `{group}`: the new version cannot be put in force, and {live} decides on: {problem}");
         self.draft.problems.push(told);
     }
 
@@ -393,5 +451,15 @@ impl Steps<'_> {
         let folder = self.rollouts.folder.as_ref();
         let folder = folder.ok_or("versions are not kept, because the gateway has no folder for state")?;
         self.components.load(file.name(), &folder.read(digest)?)
+    }
+}
+
+/// Whose wish it is that a version is tried.
+fn whose(place: Place<'_>, tried: Option<&(Arc<Component>, Mode)>, asked: Option<Digest>) -> &'static str {
+    match tried {
+        Some((component, _)) if asked == Some(component.digest()) => "operator",
+        // It was tried already, in another way.
+        Some((component, _)) if place.tried() == Some(component.digest()) => "configuration",
+        _ => "file",
     }
 }

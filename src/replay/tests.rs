@@ -208,6 +208,24 @@ fn several_instances_of_a_pure_policy_answer_one_run() {
 }
 
 #[test]
+fn what_is_compiled_for_a_replay_is_kept() {
+    let mut bench = Bench::start("", 10);
+    assert!(bench.ask(0).is_ok());
+    bench.decisions.finish();
+    let cache = bench.folder.path().join("cache");
+    let policies = Path::new(HOSTILE).parent().unwrap().to_owned();
+    let options = Options { policies, cache: Some(cache.clone()), ..Options::default() };
+    let kept = || fs::read_dir(&cache).unwrap().count();
+    let mut before = None;
+    for _ in 0..2 {
+        let report = replay(&bench.folder.path().join("runs"), &options);
+        assert_eq!(report.exit_code(), 0, "{report}");
+        assert!(kept() > 0 && before.is_none_or(|before| before == kept()));
+        before = Some(kept());
+    }
+}
+
+#[test]
 fn without_its_policy_a_run_cannot_be_repeated() {
     let mut bench = Bench::start("", 10);
     assert!(bench.ask(0).is_ok());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::policy::{Anatomy, Bounds, Digest, Engine, PolicyManifest, SettingsSchema, anatomy, inspect, stopwatch};
 
 use super::asked::grant_lines;
-use super::{Asked, Options, as_served, load, read, started};
+use super::{Asked, Options, as_served, load, read, started, with_way};
 
 /// What there is to know of a component.
 #[derive(Clone, Debug, Serialize)]
@@ -84,7 +84,7 @@ pub fn look(file: &Path, options: &Options) -> Result<Look, String> {
         wit,
     };
     if let Err(problem) = as_served(options).and_then(|engine| look.started(&engine, file, options)) {
-        look.refused = Some(problem);
+        look.refused = Some(with_way(problem, options));
     }
     let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     look.grants = grant_lines(&name, &look.asks, look.manifest);

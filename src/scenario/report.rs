@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::policy::{Component, LogLevel, LogLine, PolicyManifest};
+use crate::signal::Attribute;
 
 use super::{Asked, Coverage};
 
@@ -240,8 +241,10 @@ impl fmt::Display for SuiteReport {
             let role = if self.asks.len() > 1 { format!(" ({})", asked.role) } else { String::new() };
             writeln!(f, "  asks for {}{role}", asked.told())?;
         }
-        if !self.reads.is_empty() {
-            writeln!(f, "  reads {}, as far as `may_read` grants it", self.reads.join(", "))?;
+        let needs_grant = |name: &&str| Attribute::parse(name).is_ok_and(|attribute| attribute.needs_grant());
+        let granted: Vec<&str> = self.reads.iter().map(String::as_str).filter(needs_grant).collect();
+        if !granted.is_empty() {
+            writeln!(f, "  reads {}, as far as `may_read` grants it", granted.join(", "))?;
         }
         let PolicyManifest { may_reject, hold, allow_wasi_stubs } = self.needs;
         let needs = [(may_reject, "may_reject"), (hold, "hold"), (allow_wasi_stubs, "allow_wasi_stubs")];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::moment::Moment;
-use crate::policy::{Component, LogLine, Outcome, PolicyProblem, Router, Setup};
+use crate::policy::{Component, LogLine, Outcome, PolicyFault, PolicyProblem, Router, Setup};
 use crate::seed;
 
 use super::answer::Answer;
@@ -79,7 +79,10 @@ impl Player<'_> {
                 Err(problem) => return not_started(case, &problem, self.router.take_log()),
             }
         }
-        if case.restart {
+        // What it did in earlier cases is no fault of this one, unless that it is kept out is what the case is about.
+        let kept_out =
+            self.router.quarantined() && case.expect.fault.as_deref() != Some(PolicyFault::Quarantined.kind());
+        if case.restart || kept_out {
             log.append(&mut self.router.take_log());
             match self.fresh() {
                 Ok(router) => self.router = router,

@@ -116,6 +116,7 @@ async fn a_component_that_cannot_be_taken_keeps_nothing_from_starting_but_itself
     let report = gateway.get("/admin/policies").await.json();
     let told = report["problems"][0].as_str().unwrap_or_default();
     assert!(told.contains("broken") && told.contains("not a WebAssembly component"), "{report}");
+    assert!(told.ends_with("build it anew, or copy it again where it was not copied whole"), "{report}");
 }
 
 /// A body and a stream pass a group with a router as they pass one without: it decides before the call and has no business with either.

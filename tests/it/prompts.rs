@@ -229,7 +229,10 @@ async fn a_policy_of_another_role_is_refused_by_name() {
     gateway.replace("config.yaml", config(&upstream, &JSON.replace("json", "least-busy")).as_bytes());
     crate::support::until("it is refused", || !gateway.app.gateway.live.problems().is_empty()).await;
     let problems = gateway.app.gateway.live.problems().join("\n");
-    assert!(problems.contains("is a router, and no response-parser"), "{problems}");
+    assert!(
+        problems.contains("is a router, and no response-parser; each role is named under a key of its own"),
+        "{problems}"
+    );
     assert_eq!(gateway.generation(), before);
 }
 

@@ -77,7 +77,7 @@ impl Kept {
     }
 
     fn repeat(&self, policy: Option<PathBuf>) -> Report {
-        replay(&self.runs(), &Options { policy, policies: fixture_policies(), states: None })
+        replay(&self.runs(), &Options { policy, policies: fixture_policies(), ..Options::default() })
     }
 }
 
@@ -239,7 +239,7 @@ fn another_version_of_a_policy_is_compared_place_by_place() {
     let options = |policy: Option<&str>| Options {
         policy: policy.map(|name| fixture_policies().join(name)),
         policies: fixture_policies(),
-        states: None,
+        ..Options::default()
     };
     let same = replay(&runs, &options(None));
     assert_eq!((same.exit_code(), same.identical()), (0, 20), "{same}");
@@ -248,7 +248,7 @@ fn another_version_of_a_policy_is_compared_place_by_place() {
     assert_eq!((&*other.runs[0].first[0].recorded, &*other.runs[0].first[0].repeated), ("a, b, c", "c, b, a"));
     let broken = replay(&runs, &options(Some("no-such.wasm")));
     assert_eq!(broken.exit_code(), 2, "{broken}");
-    let json = Options { policy: Some(shipped("json.wasm")), policies: fixture_policies(), states: None };
+    let json = Options { policy: Some(shipped("json.wasm")), policies: fixture_policies(), ..Options::default() };
     let other_role = replay(&runs, &json);
     assert!(other_role.exit_code() == 2 && other_role.to_string().contains("no router"), "{other_role}");
 }
@@ -273,6 +273,8 @@ fn explain_tells_what_the_policy_saw_and_what_the_gateway_did() {
     assert_eq!(served["fault"], Value::Null, "{json}");
     let stranger = witgate(&["explain", "01890000-0000-7000-8000-000000000000", "--dir", runs]);
     assert!(stranger.status.code() == Some(2) && text_of(&stranger).contains("no run in"), "{}", text_of(&stranger));
+    let nowhere = witgate(&["explain", &kept.ids[77], "--dir", "nowhere/at/all"]);
+    assert!(text_of(&nowhere).contains("hint: decisions are kept where a gateway has `witgate.decisions`"));
     let none = witgate(&["explain", "hello", "--dir", runs]);
     assert!(none.status.code() == Some(2) && text_of(&none).contains("x-request-id"), "{}", text_of(&none));
 }

@@ -341,7 +341,9 @@ async fn yesterdays_version_is_one_order_away_also_after_a_restart() {
     assert!(serving.rollout().is_some());
     serving.order(Action::Rollback, None).expect("given up");
     assert!(serving.rollout().is_none() && serving.decider() == decider("a"));
-    assert!(serving.order(Action::Shadow, Some("000000".to_owned())).is_err_and(|why| why.contains("no version of")));
+    let [first, second] = ["a", "b"].map(|name| Digest::of(&component(name)).short());
+    let told = serving.order(Action::Shadow, Some("000000".to_owned())).expect_err("there is none");
+    assert!(told.contains("no version of") && told.contains(&first) && told.contains(&second), "{told}");
     assert!(serving.order(Action::Promote, None).is_ok());
     assert_eq!(serving.decider(), decider("b"));
     assert!(serving.order(Action::Promote, None).is_err());
@@ -461,6 +463,54 @@ async fn a_broken_file_ends_no_canary() {
     assert_eq!(serving.ask_until_judged().await, Verdict::Promoted);
     assert!(serving.build_despite().0);
     assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("b"), true));
+}
+
+/// The same component with a schema that wants a setting which nobody gives here: it compiles, and cannot be set up.
+pub(crate) fn demanding(mut bytes: Vec<u8>) -> Vec<u8> {
+    let (name, schema) = ("witgate:settings-schema", r#"{"type":"object","required":["level"]}"#);
+    let lengths = [1 + name.len() + schema.len(), name.len()].map(|length| u8::try_from(length).expect("one byte"));
+    bytes.push(0);
+    bytes.extend(lengths);
+    bytes.extend([name, schema].concat().into_bytes());
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_set_up_keeps_its_group_and_holds_up_nobody_else() {
+    let scene = Scene::new("replace");
+    let path = |name: &str| scene.path(&format!("policies/{name}.wasm"));
+    std::fs::write(path("other"), component("a")).expect("written");
+    let group = "  - {model_name: h, litellm_params: {model: simulated/m}}\nwitgate:\n";
+    scene.edit(&[("witgate:\n", group), ("routers: {g: ", "routers: {h: {policy: other}, g: ")]);
+    let mut serving = scene.start();
+    std::fs::write(path("counting"), demanding(component("b"))).expect("written");
+    std::fs::write(path("other"), component("b")).expect("written");
+    let says = |problems: &[String]| match problems {
+        [problem] => problem.contains("setting `level` is missing") && problem.contains("decides on"),
+        _ => false,
+    };
+    let (changed, problems) = serving.build_despite();
+    assert!(changed && says(&problems), "{problems:?}");
+    assert_eq!(serving.decider(), decider("a"));
+    assert_eq!(serving.decider_of("h"), decider("b").replace("counting", "other"));
+    assert_eq!(serving.history(), told(&[("start", "file")]), "it has never been in force");
+    // Neither does it hold up the configuration.
+    scene.edit(&[("id: last", "id: other")]);
+    let (changed, problems) = serving.build_despite();
+    assert!(changed && says(&problems), "{problems:?}");
+    assert!(!serving.build_despite().0);
+    scene.put("b");
+    assert!(serving.build());
+    assert_eq!(serving.decider(), decider("b"));
+    assert_eq!(serving.history(), told(&[("start", "file"), ("replace", "file")]));
+    serving.order(Action::Rollback, None).expect("rolled back");
+    assert_eq!(serving.decider(), decider("a"), "that was the version before");
+    // Where the version in force does not take the settings either, the configuration is what is wrong.
+    std::fs::write(path("counting"), demanding(component("a"))).expect("written");
+    scene.edit(&[("policy: counting,", "policy: counting, settings: {nobody: 1},")]);
+    let current = serving.gateway.live.read();
+    let problems = serving.builder.build(Some(&current)).map(drop).expect_err("refused");
+    assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.contains("decides on")), "{problems:?}");
 }
 
 /// A component may compile for minutes, in which a canary goes on.

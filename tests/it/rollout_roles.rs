@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use witgate::fault::Refusal;
 use witgate::format::OpenAi;
-use witgate::policy::Role;
+use witgate::policy::{Digest, Role};
 use witgate::rollout::{Action, Counts, Figures, Mode, Verdict};
 
 use crate::prompts::content;
-use crate::rollout::{Scene, Serving, told};
+use crate::rollout::{Scene, Serving, demanding, told};
 use crate::support::fixture;
 use crate::support::gateway::Gateway;
 use crate::support::virtual_time::ask;
@@ -380,4 +380,41 @@ witgate:
         assert!(status == 200 && text.contains("is in force"), "{text}");
         assert_eq!(group().components().count(), before, "{role}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_cannot_be_set_up_leaves_the_one_in_force() {
+    for role in [Role::PromptBuilder, Role::ResponseParser] {
+        let mut trying = Trying::new(role, "nothing", "replace");
+        let file = trying.scene.path(&format!("policies/{}.wasm", trying.policy));
+        std::fs::write(file, demanding(version(trying.policy, true))).expect("written");
+        trying.edit("num_retries: 0", "num_retries: 1");
+        let (changed, problems) = trying.serving.build_despite();
+        assert!(changed && problems.len() == 1 && problems[0].contains("setting `level` is missing"), "{problems:?}");
+        assert_eq!(trying.serving.history_of(role), told(&[("start", "file")]));
+    }
+    let scene = Scene::bare();
+    let deployment = |id: &str| {
+        format!(
+            "  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"http://127.0.0.1:9/v1\", api_key: k, provider_policy: spoken, provider_settings: {{do: {id}}}}}, model_info: {{id: {id}}}}}\n"
+        )
+    };
+    let configure = |ids: [&str; 2]| {
+        let state = scene.path("state");
+        let deployments = ids.map(deployment).concat();
+        let text = format!("model_list:\n{deployments}witgate: {{state_dir: {}}}\n", state.display());
+        std::fs::write(scene.path("config.yaml"), text).expect("written");
+    };
+    let put = |bytes: &[u8]| std::fs::write(scene.path("policies/spoken.wasm"), bytes).expect("written");
+    let good = version("hostile-provider", false);
+    configure(["one", "two"]);
+    put(&good);
+    let mut serving = scene.start();
+    put(&demanding(good.clone()));
+    configure(["one", "three"]);
+    let (changed, problems) = serving.build_despite();
+    assert!(changed && problems.len() == 1 && problems[0].contains("setting `level` is missing"), "{problems:?}");
+    let current = serving.gateway.live.read();
+    let speaks = current.groups["g"].provider_policies().map(|policy| policy.component().digest());
+    assert_eq!(speaks.collect::<Vec<_>>(), [Digest::of(&good); 2]);
 }

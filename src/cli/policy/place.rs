@@ -1,5 +1,6 @@
 //! Putting a component that has passed where a gateway watches, and what whoever does so should know of it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -62,6 +63,15 @@ pub(super) fn warnings(path: &Path, before: Option<&Before>) -> Vec<String> {
         Err(problem) => lines.push(format!("warning: {problem}")),
     }
     lines
+}
+
+/// Says that a project's sources are newer than its component, where they are. Not among what is told of the component, which programs may read.
+pub(super) fn warn_of_newer(project: &Path) {
+    if let Some((source, built)) = kit::newer_than_built(project) {
+        let (source, built, project) = (source.display(), built.display(), project.display());
+        let told = format!("warning: {source} is newer than {built}; `witgate policy build {project}` makes that anew");
+        let _reader_left = writeln!(std::io::stderr().lock(), "{told}");
+    }
 }
 
 /// The roles of a component; `None` where it is none, or nothing is there.

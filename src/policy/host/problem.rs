@@ -36,7 +36,7 @@ pub enum PolicyProblem {
         limit: usize,
     },
     /// Not WebAssembly, or damaged.
-    #[error("not a WebAssembly component: {0}")]
+    #[error("not a WebAssembly component: {0}; build it anew, or copy it again where it was not copied whole")]
     NotWasm(String),
     /// A core module, which has no interface types.
     #[error(
@@ -147,7 +147,10 @@ pub enum PolicyProblem {
         known: String,
     },
     /// It is asked to do what it has no exports for.
-    #[error("is a {found}, and no {wanted}")]
+    #[error(
+        "is a {found}, and no {wanted}; each role is named under a key of its own: `routers`, `prompt_builders`, `response_parsers`, \
+         a deployment's `provider_policy`"
+    )]
     WrongRole {
         /// The roles it has.
         found: String,

@@ -57,8 +57,12 @@ impl Steps<'_> {
                 .filter(|version| !past.left().contains(version))
                 .ok_or("no older version is known; name one with `to` (--to)")?,
             (_, Some(named), _) => named,
-            (Action::Promote, None, _) => waiting.ok_or("there is no version that waits to be promoted; name one")?,
-            (Action::Shadow | Action::Canary, None, _) => waiting.ok_or("there is no version to try; name one")?,
+            (Action::Promote, None, _) => {
+                waiting.ok_or("there is no version that waits to be promoted; name one with `to` (--to)")?
+            }
+            (Action::Shadow | Action::Canary, None, _) => {
+                waiting.ok_or("there is no version to try; name one with `to` (--to)")?
+            }
         };
         if target == standing.live {
             return Err(format!("{policy} {} is in force already", target.short()));
@@ -109,14 +113,19 @@ impl Steps<'_> {
             history.iter().filter(|change| change.policy == standing.policy).map(|change| change.digest).collect();
         known.extend([standing.live, file.digest()]);
         known.extend(standing.previous.into_iter().chain(standing.file));
-        let mut found = known.into_iter().filter(|digest| digest.to_string().starts_with(prefix));
+        let mut found = known.iter().filter(|digest| digest.to_string().starts_with(prefix));
         match (found.next(), found.next()) {
-            (Some(one), None) => Ok(one),
+            (Some(one), None) => Ok(*one),
             (None, _) if self.is_coming(prefix, &standing.policy) => Err(format!(
                 "version {prefix} of `{}` is being compiled: it can be had when `witgate policies` does not say so any more",
                 standing.policy
             )),
-            (None, _) => Err(format!("no version of `{}` begins with {prefix}", standing.policy)),
+            (None, _) => {
+                let kept = known.iter().filter(|digest| self.rollouts.keeps(**digest, file));
+                let kept: Vec<String> = kept.map(|digest| digest.short()).collect();
+                let policy = &standing.policy;
+                Err(format!("no version of `{policy}` begins with {prefix}; there are {}", kept.join(", ")))
+            }
             (Some(_), Some(_)) => Err(format!("several versions of `{}` begin with {prefix}", standing.policy)),
         }
     }

@@ -131,6 +131,23 @@ cases:
     assert_eq!(other.suites[0].cases.iter().filter(|case| !case.problems.is_empty()).count(), 3, "{other}");
 }
 
+/// A gateway quarantines what fails three times in a minute; here each case is about its own question.
+#[test]
+fn cases_that_fail_keep_no_later_case_from_being_asked() {
+    let fails = |name: &str, fault: &str| {
+        format!("  - {{name: {name}, request: {{priority: 666}}, expect: {{fault: {fault}}}}}\n")
+    };
+    let three = ["one", "two", "three"].map(|name| fails(name, "trap")).concat();
+    let head = "policy: hostile\nsettings: route-trap\ndeployments: {a: , b: }\ncases:\n";
+    let text = format!("{head}{three}  - {{name: answers, expect: {{choose: a}}}}\n{}", fails("four", "trap"));
+    let report = tried(HOSTILE, &text);
+    assert_eq!((report.exit_code(), problems(&report)), (0, String::new()), "{report}");
+    // That it is kept out can be what a case is about.
+    let head = head.replace("cases:", "forgets: true\ncases:");
+    let report = tried(HOSTILE, &format!("{head}{three}{}", fails("kept out", "quarantined")));
+    assert_eq!((report.exit_code(), problems(&report)), (0, String::new()), "{report}");
+}
+
 /// One that cannot be started for one case leaves the others to be tried.
 #[test]
 fn a_case_whose_router_fails_when_it_is_started_fails_alone() {
@@ -222,6 +239,46 @@ fn a_report_is_json_too() {
     assert_eq!(suite["policy"], "hostile");
     assert_eq!(suite["cases"][0]["problems"][0], "expected `b` first, got the ranking a b");
     assert_eq!(suite["general"].as_array().map(Vec::len), Some(7));
+}
+
+/// The component of this file with a schema that wants a setting.
+fn wanting_level(file: &str) -> Vec<u8> {
+    let (name, schema) = ("witgate:settings-schema", r#"{"type":"object","required":["level"]}"#);
+    let lengths = [1 + name.len() + schema.len(), name.len()].map(|length| u8::try_from(length).unwrap());
+    let mut bytes = fs::read(at(file)).unwrap();
+    bytes.push(0);
+    bytes.extend(lengths);
+    bytes.extend([name, schema].concat().into_bytes());
+    bytes
+}
+
+#[test]
+fn who_checks_a_policy_that_wants_settings_is_told_how_to_give_it_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("counting.wasm");
+    fs::write(&file, wanting_level(COUNTING)).unwrap();
+    let given = |settings: Option<&str>| Options { settings: settings.map(str::to_owned), ..options() };
+    let checked = |settings| check(&file, &given(settings)).to_string();
+    let way = "setting `level` is missing; it was given no settings: `--settings JSON` gives it some";
+    assert!(checked(None).contains(way), "{}", checked(None));
+    assert!(checked(Some("{}")).contains("setting `level` is missing\n"), "{}", checked(Some("{}")));
+    let looked = look(&file, &given(None)).unwrap();
+    assert!(looked.refused.as_ref().is_some_and(|problem| problem.ends_with(way)), "{looked}");
+}
+
+#[test]
+fn what_anybody_is_told_is_not_said_to_take_a_grant() {
+    let checked = |attribute: &str| {
+        let settings = Some(format!("attribute {attribute}"));
+        check(&at(HOSTILE), &Options { settings, ..options() }).to_string()
+    };
+    assert!(
+        checked("team").contains("attributes team") && !checked("team").contains("may_read"),
+        "{}",
+        checked("team")
+    );
+    let prompt = checked("prompt");
+    assert!(prompt.contains("reads prompt, as far as `may_read` grants it"), "{prompt}");
 }
 
 /// What it passes is served and what it fails is not: one function judges here and there.
