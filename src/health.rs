@@ -334,6 +334,11 @@ impl Attempt {
         }
     }
 
+    /// Its client left, and its end is told later: it is under way no more, and a probe gives its place back. Such an end changes nothing.
+    pub fn leave(&mut self) {
+        self.finish(None);
+    }
+
     /// Ends the attempt, and says what it changed.
     #[expect(clippy::must_use_candidate, reason = "it is ended for its effect; who logs looks at the change")]
     pub fn end(mut self, now: Moment, outcome: &AttemptOutcome) -> Option<Change> {

@@ -296,7 +296,7 @@ pub enum Wait {
 /// What is held and was counted in one scope within its first window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// By dimension; under way is what was reserved and neither settled nor refunded.
+    /// By dimension; under way is what was reserved and neither left, settled nor refunded.
     pub amounts: PerDimension<u64>,
     /// What may still be held of each limit, margin applied, the tightest window counting. `None` is unlimited.
     pub free: PerDimension<Option<u64>>,
@@ -366,7 +366,7 @@ impl Limits {
     /// limit nothing is gained by counting.
     ///
     /// With no candidate at all the answer is `Until(None)`. A moment in `Until` is exact as long as nothing but time
-    /// changes: ask again after every [`Limits::response_head`], [`Limits::settle`] and [`Limits::refund`].
+    /// changes: ask again after every [`Limits::response_head`], [`Limits::leave`], [`Limits::settle`] and [`Limits::refund`].
     pub fn reserve(&self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
         self.lock().reserve(now, request)
     }
@@ -395,6 +395,15 @@ impl Limits {
         let mut state = self.lock();
         for reservation in reservations {
             state.counted(now, reservation.entries, Counted::Already);
+        }
+    }
+
+    /// Nothing is under way of all that one request holds, and what it used is not known yet: its places of
+    /// [`Dimension::InFlight`] are free at once, and all else stays reserved until it ends. A second call changes nothing.
+    pub fn leave(&self, reservations: &[&Reservation]) {
+        let mut state = self.lock();
+        for reservation in reservations {
+            state.leave(reservation.entries);
         }
     }
 

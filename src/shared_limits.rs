@@ -263,6 +263,11 @@ impl LimitStore for SharedLimits {
         self.link.dirty.notify_one();
     }
 
+    fn leave(&self, reservations: &[&Reservation]) {
+        self.local.leave(reservations);
+        self.link.dirty.notify_one();
+    }
+
     fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {
         self.local.settle(now, reservation, actual);
         self.link.dirty.notify_one();

@@ -48,7 +48,8 @@ pub(super) async fn ask(gateway: &Arc<Gateway>, caller: Arc<Caller>, line: &Line
         request.id = guard.id().to_string();
         (guard.follow(), guard, request)
     };
-    let arrived: Vec<_> = bodies.iter().map(arrive).collect();
+    let mut arrived: Vec<_> = bodies.iter().map(arrive).collect();
+    RequestGuard::pay_together(arrived.iter_mut().map(|(_, guard, _)| &mut **guard));
     let request = arrived.first().map_or_else(String::new, |(_, guard, _)| guard.id().to_string());
     let followed: Vec<Arc<Followed>> = arrived.iter().map(|(followed, ..)| Arc::clone(followed)).collect();
     let served = arrived.into_iter().map(|(_, guard, request)| whole(gateway, guard, request));

@@ -17,7 +17,7 @@ pub struct Hold {
 }
 
 /// Budgets that a request counts in. Most requests have few, which cost no allocation.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ids {
     Few { count: u8, ids: [BudgetId; FEW] },
     Many(Vec<BudgetId>),
@@ -50,6 +50,13 @@ impl Hold {
     /// It is this request's.
     pub fn of(self, request: RequestId) -> Self {
         Self { request: Some(request), ..self }
+    }
+
+    /// So much of it, or all that there is, as a hold of its own; the rest stays.
+    pub fn part(&mut self, amount: NanoUsd) -> Self {
+        let amount = amount.min(self.amount);
+        self.amount = NanoUsd(self.amount.0 - amount.0);
+        Self { budgets: self.budgets.clone(), amount, request: None }
     }
 
     /// What it is held of.

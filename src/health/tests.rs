@@ -249,6 +249,19 @@ fn rejected_and_cancelled_never_count() {
 }
 
 #[test]
+fn one_whose_client_left_gives_its_probe_back_once_and_ends_later() {
+    let health = health(BreakerRule::default());
+    fail(&health, at(0), FaultKind::Misconfigured);
+    let mut left = health.begin(at(5000)).expect("the probe");
+    left.leave();
+    let next = health.begin(at(5000)).expect("the next probe");
+    assert!(next.is_probe());
+    assert_eq!(left.end(at(5001), &failed(FaultKind::Cancelled)), None);
+    let report = health.report(at(5001));
+    assert_eq!((report.in_flight, report.admission), (1, Admission::No { until: at(10_000) }));
+}
+
+#[test]
 fn opening_again_never_brings_the_end_nearer() {
     let health = health(BreakerRule::default());
     let [first, second, third] = [(); 3].map(|()| health.begin(at(0)).expect("closed"));

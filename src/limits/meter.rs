@@ -281,6 +281,11 @@ impl Meter {
         self.window.add(at, &held.windowed())
     }
 
+    /// Gives back the places of a held amount, which no window counts.
+    pub(super) fn leave(&mut self, held: &Amount) {
+        self.open.less_under_way(held);
+    }
+
     pub(super) fn end(&mut self, now: Moment, placement: Placement, held: &Amount, actual: &Amount) {
         self.window.advance(now);
         let actual = actual.windowed();

@@ -185,6 +185,13 @@ impl ScopeUsage {
         self.meter(meter).map_or(Placement::Gone, |meter| meter.stamp(now, counted, placement, held))
     }
 
+    /// Gives back the places of a held amount, and nothing that a window counts.
+    pub(super) fn leave(&mut self, meter: u32, held: &Amount) {
+        if let Some(meter) = self.meter(meter) {
+            meter.leave(held);
+        }
+    }
+
     /// Ends a held amount with what was really used; nothing at all for a refund.
     pub(super) fn end(&mut self, meter: u32, now: Moment, placement: Placement, held: &Amount, actual: &Amount) {
         if let Some(meter) = self.meter(meter) {

@@ -224,6 +224,18 @@ impl State {
         });
     }
 
+    /// It is under way no more and not yet ended: what it keeps is without its places, so that its end gives back none.
+    pub(super) fn leave(&mut self, reservation: Entries) {
+        let Self { scopes, touched, .. } = self;
+        self.reservations.each(reservation, |entry| {
+            touch(touched, entry.scope);
+            if let Some(usage) = scopes.get_mut(index(entry.scope)) {
+                usage.leave(entry.meter, &entry.amount);
+            }
+            entry.amount = entry.amount.windowed();
+        });
+    }
+
     pub(super) fn end(&mut self, now: Moment, reservation: Entries, actual: Amount) {
         let Self { scopes, touched, .. } = self;
         self.reservations.close(reservation, |entry| {

@@ -94,6 +94,9 @@ pub trait LimitStore: Send + Sync {
         }
     }
 
+    /// Gives back the places of all that one request holds, as [`Limits::leave`] says; it is to be ended all the same.
+    fn leave(&self, reservations: &[&Reservation]);
+
     /// Ends a reservation with what was really used.
     fn settle(&self, now: Moment, reservation: Reservation, actual: Demand);
 
@@ -153,6 +156,10 @@ impl LimitStore for Limits {
 
     fn response_heads(&self, now: Moment, reservations: &[&Reservation]) {
         Self::response_heads(self, now, reservations);
+    }
+
+    fn leave(&self, reservations: &[&Reservation]) {
+        Self::leave(self, reservations);
     }
 
     fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {

@@ -134,6 +134,48 @@ fn a_refund_leaves_nothing_answered_or_not() {
     }
 }
 
+/// As one whose client went away before its tokens were counted.
+#[test]
+fn one_that_left_gives_its_places_back_once_and_counts_until_it_ends() {
+    for (answered, reloaded) in [(false, false), (true, false), (false, true), (true, true)] {
+        let spec = tokens(100).with(InFlight, 1);
+        let limits = limits([(Scope::Global, spec.clone()), (deployment("a"), spec.clone())]);
+        let scopes = [limits.id(&Scope::Global), limits.id(&deployment("a"))];
+        let [global, a] = scopes;
+        let take = |now| reserve(&limits, now, &[global], demand(10, 10), &[(a, demand(10, 10))]);
+        let used = |now| {
+            scopes.map(|scope| {
+                let used = limits.used(now, scope);
+                (used[InFlight], used[Requests], used[Tokens])
+            })
+        };
+        let (_, shared, own) = granted(take(at(0)));
+        let shared = shared.expect("a part on the shared scope");
+        if answered {
+            limits.response_heads(at(1), &[&own, &shared]);
+        }
+        assert!(matches!(take(at(1)), Decision::Until(_)), "its place is taken");
+        limits.leave(&[&own, &shared]);
+        limits.leave(&[&own, &shared]);
+        assert_eq!(used(at(2)), [(0, 1, 20); 2]);
+        if reloaded {
+            let spec = LimitSpec { window: Duration::from_mins(2), ..spec };
+            limits.apply(&BTreeMap::from([(Scope::Global, spec.clone()), (deployment("a"), spec)]), at(2));
+        }
+        let (_, other_shared, other) = granted(take(at(2)));
+        limits.settle(at(3), own, demand(10, 50));
+        limits.settle(at(3), shared, demand(10, 50));
+        assert_eq!(used(at(3)), [(1, 2, 80); 2], "the other's place is its own: {answered} {reloaded}");
+        assert!(matches!(take(at(3)), Decision::Until(_)));
+        let other_shared = other_shared.expect("a part on the shared scope");
+        limits.leave(&[&other, &other_shared]);
+        for one in [other, other_shared] {
+            limits.refund(at(4), one);
+        }
+        assert_eq!(used(at(4)), [(0, 1, 60); 2]);
+    }
+}
+
 #[test]
 fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
     let limits = limits([

@@ -8,6 +8,7 @@ mod digest;
 mod foreseen;
 mod money;
 mod refusals;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use refusals::{behind_refusal, context_refusal, excess_refusal, unreachable_refu
 
 pub(super) use foreseen::{NotHere, foreseen};
 pub(super) use refusals::{not_now, queue_is_full};
+pub(super) use together::{Member, Together};
 
 /// How much later than it was told to a client may come back to its place in the queue.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -180,6 +182,7 @@ impl<'a> AdmissionControl<'a, '_> {
         let group = context.group;
         // Only who holds none of them waits in the queue.
         let (shared, own) = context.paying.parts();
+        let held = self.guard.held_money().unwrap_or_default();
         let deployments = self.order.iter().filter(|index| !self.failed.contains(index));
         let deployments = deployments.map(|index| &group.deployments[*index]);
         let fits = |deployment: &&Arc<DeploymentRuntime>| {
@@ -191,7 +194,7 @@ impl<'a> AdmissionControl<'a, '_> {
                 scope: deployment.scope,
                 demand: Box::new(move || estimate.demand(&learning)),
                 health: Arc::clone(&deployment.health),
-                affordable: money::affordable_later(context, self.estimate, deployment),
+                affordable: money::affordable_later(context, self.estimate, deployment, held),
             }
         });
         Want {

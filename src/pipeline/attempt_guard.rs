@@ -177,6 +177,11 @@ impl AttemptGuard {
         &self.reservation
     }
 
+    /// Its client left before its end can be told: its breaker need not wait for that.
+    pub(super) fn leave(&mut self) {
+        self.health.leave();
+    }
+
     /// The first piece of the reply itself has come: a probe has shown what it was to show.
     pub(super) fn first_content(&mut self, now: Moment) {
         self.progress.first_content(now);

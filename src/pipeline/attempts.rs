@@ -1,7 +1,8 @@
 //! The attempts of one request within one group: who is called, how often, after which pause.
 //!
-//! What just failed is not called again while another deployment can be; only when none can, after a pause. A deployment that
-//! refused the request, or our credential, or says not to ask again, is not called again for this request at all. When the retries of one `order` are
+//! What just failed is not called again while another deployment can be; only when none can, after a pause. Where budgets have no money for
+//! another call, nobody waits: the last fault is told at once. A deployment that refused the request, or our credential, or says not to ask
+//! again, is not called again for this request at all. When the retries of one `order` are
 //! used up, those of the next begin.
 
 use std::time::Duration;
@@ -48,6 +49,7 @@ async fn attempts(
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
     let order = route::order(context, estimate, guard).await?;
     context.may_lose = order.len() == 1;
+    paid_together(context, guard, &order, estimate, elsewhere).await?;
     let mut tries = Tries {
         order,
         failed: Vec::new(),
@@ -62,7 +64,7 @@ async fn attempts(
         if let Some(last) = &tries.last {
             // Of what was refused before it was sent nothing was tried yet.
             let asked = last.kind != FaultKind::Rejected || last.was_sent();
-            if asked && guard.is_spent(context.snapshot) || !tries.again(context, guard, elsewhere).await {
+            if asked && guard.is_spent(context.snapshot) || !tries.again(context, guard, estimate, elsewhere).await {
                 break;
             }
         }
@@ -85,6 +87,7 @@ async fn attempts(
             }
         };
         tries.last = None;
+        guard.goes_alone();
         match call::call(context, guard, index).await {
             Ok(served) => return Ok(served),
             Err(CallFailure::Complaint(complained)) => {
@@ -119,6 +122,21 @@ async fn attempts(
     Err(complained
         .or(tries.last.map(Refusal::from))
         .unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made")))
+}
+
+/// Where it is one of several that are one request for their client, waits until the money for all of them is held.
+async fn paid_together(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    order: &[usize],
+    estimate: &mut Estimate,
+    elsewhere: bool,
+) -> Result<(), Refusal> {
+    if guard.together.is_none() {
+        return Ok(());
+    }
+    let mut admission = AdmissionControl { context, guard, order, failed: &[], estimate, elsewhere };
+    Box::pin(admission.hold_together()).await
 }
 
 /// What was tried, and what may be.
@@ -189,8 +207,14 @@ impl Tries {
         Ok(())
     }
 
-    /// Whether the request is tried again after the last fault; waits until it may be.
-    async fn again(&mut self, context: &RequestContext<'_>, guard: &mut RequestGuard, elsewhere: bool) -> bool {
+    /// Whether the request is tried again after the last fault; waits until it may be, and not where no budget pays for that.
+    async fn again(
+        &mut self,
+        context: &RequestContext<'_>,
+        guard: &mut RequestGuard,
+        estimate: &mut Estimate,
+        elsewhere: bool,
+    ) -> bool {
         let Some(fault) = &self.last else { return true };
         let clock = context.gateway.clock;
         let allowed = self.rule.allowed(FaultClass::of(fault.kind, fault.status, fault.cause));
@@ -221,6 +245,10 @@ impl Tries {
         let Some(until) = pause.map(|pause: Duration| now + pause).filter(|until| *until < context.deadline) else {
             return false;
         };
+        let (order, failed) = (&self.order, &self.barred);
+        if !(AdmissionControl { context, guard, order, failed, estimate, elsewhere }).may_pay(until).await {
+            return false;
+        }
         self.failed.clone_from(&self.barred);
         guard.lend_money();
         clock.sleep_until(until).await;

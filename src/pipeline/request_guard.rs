@@ -27,6 +27,7 @@ use crate::tokens::Count;
 use crate::upstream::Sent;
 
 use super::Gateway;
+use super::admit::Member;
 use super::asked_again;
 use super::attempt_guard::AttemptGuard;
 use super::background::{Followed, Following};
@@ -49,6 +50,8 @@ pub struct RequestGuard {
     used: Demand,
     /// The money held for all of its attempts together.
     money: Option<Hold>,
+    /// Set until its money is held, where it is one of several that are one request for their client.
+    pub(super) together: Option<Member>,
     /// Budgets that were in force when it began, of all there ever were, and of which it held since, where more were added.
     knew: u64,
     held: Vec<BudgetId>,
@@ -98,6 +101,7 @@ impl RequestGuard {
             shared: None,
             used: Demand::default(),
             money: None,
+            together: None,
             knew,
             held: Vec::new(),
             sent: false,

@@ -348,6 +348,10 @@ impl LimitStore for HeldElsewhere {
         self.limits.response_head(now, reservation);
     }
 
+    fn leave(&self, reservations: &[&crate::limits::Reservation]) {
+        self.limits.leave(reservations);
+    }
+
     fn settle(&self, now: Moment, reservation: crate::limits::Reservation, actual: Demand) {
         self.limits.settle(now, reservation, actual);
     }

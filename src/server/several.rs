@@ -1,5 +1,5 @@
 //! A request that stands for several: each is served as a request of its own, with its own limits, retries and record, and the client
-//! reads one reply.
+//! reads one reply. The budgets of those who pay hold the money for all of them before any is sent, or all are refused.
 //!
 //! Whole replies are told once all are there, and their headers say what all of them took and cost. Where one is refused, that is the
 //! answer to all: no other is sent any more, and those that a provider has are heard out, for they are paid. A stream begins with the
@@ -72,7 +72,8 @@ pub(super) async fn serve(
         (guard, ClientRequest { body, ..whole.clone() })
     });
     // All of them have arrived before any is begun.
-    let arrived: Vec<_> = arrived.collect();
+    let mut arrived: Vec<_> = arrived.collect();
+    RequestGuard::pay_together(arrived.iter_mut().map(|(guard, _)| &mut **guard));
     let refused = CancellationToken::new();
     let asked = arrived.into_iter().enumerate().map(|(place, (guard, request))| {
         // A task of its own: it goes on though the client does not read what there is of the others.

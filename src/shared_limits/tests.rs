@@ -197,6 +197,26 @@ async fn two_gateways_have_one_limit_and_each_knows_what_the_other_took() {
 }
 
 #[tokio::test]
+async fn the_place_of_one_whose_client_left_is_every_gateway_s_while_its_tokens_stay_reserved() {
+    let Some(redis) = Redis::start() else { return };
+    let specs = specs(MINUTE, &[("a", Dimension::Tokens, 100), ("a", Dimension::InFlight, 1)]);
+    let (one, two) = (redis.gateway("one", &specs, false), redis.gateway("two", &specs, false));
+    let left = one.take(60).await.expect("its place");
+    assert!(two.take(1).await.is_none(), "the other has it");
+    let in_flight = |of: &Gateway| of.store.local().used(of.clock.now(), of.scope("a"))[Dimension::InFlight];
+    one.store.leave(&[&left]);
+    two.until(|two| in_flight(two) == 0).await;
+    assert_eq!(two.used("a"), 60);
+    assert!(two.take(41).await.is_none());
+    let held = two.take(40).await.expect("the place, and all that is left");
+    one.store.settle(one.clock.now(), left, demand(50));
+    two.until(|two| two.used("a") == 90).await;
+    assert_eq!(in_flight(&two), 1, "its own");
+    assert!(one.take(1).await.is_none());
+    two.store.refund(two.clock.now(), held);
+}
+
+#[tokio::test]
 async fn a_request_that_nothing_limits_asks_no_server_and_one_that_leaves_holds_nothing() {
     let Some(mut redis) = Redis::start() else { return };
     let specs = specs(MINUTE, &[("a", Dimension::Tokens, 100)]);

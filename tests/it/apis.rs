@@ -305,6 +305,30 @@ async fn of_several_prompts_none_is_sent_any_more_once_one_is_refused() {
     assert!(said.text.contains(told), "{}", said.text);
 }
 
+/// What is left pays for two of them, and would for all by what they really cost.
+#[tokio::test]
+async fn of_several_prompts_none_is_sent_where_the_budget_has_not_the_money_for_all() {
+    for (max_budget, stream, statuses, calls) in
+        [("0.05", false, [422, 422], 0), ("0.05", true, [422, 422], 0), ("0.06", false, [200, 422], 3)]
+    {
+        let upstream = ScriptedUpstream::start(vec![Step::json(200, &openai_reply("Hello"))]).await;
+        let config = format!(
+            "model_list:\n  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up, input_cost_per_token: 0.001, output_cost_per_token: 0.001}}, model_info: {{id: one}}}}\ncost_controls: {{max_budget: {max_budget}}}\n",
+            upstream.origin()
+        );
+        let gateway = Gateway::start(&config).await;
+        let asked = json!({"model": "g", "prompt": ["one", "two", "three"], "max_tokens": 9, "stream": stream});
+        for status in statuses {
+            let said = gateway.post("/v1/completions", &asked).await;
+            assert_eq!(said.status, status, "{max_budget} {stream}: {}", said.text);
+            assert!(status == 200 || said.text.contains("Budget has been exceeded!"), "{}", said.text);
+        }
+        assert_eq!(upstream.count(), calls, "{max_budget} {stream}");
+        let (budgets, clock) = (&gateway.app.gateway.budgets, gateway.app.gateway.clock);
+        assert!(budgets.reports(clock.now()).iter().all(|budget| budget.held.0 == 0), "nothing is held any more");
+    }
+}
+
 /// Its stream would begin late, or never, and nobody would hear it.
 #[tokio::test]
 async fn of_several_streamed_prompts_the_refusal_of_one_is_told_though_another_has_not_begun() {

@@ -10,13 +10,13 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use witgate::fault::{AttemptFault, Refusal, RefusalKind};
 use witgate::format::OpenAi;
-use witgate::limits::Dimension;
+use witgate::limits::{Dimension, Scope};
 use witgate::moment::Moment;
 use witgate::pipeline::{Gateway, ReplyMeta, Served};
 use witgate::upstream::{Timeouts, Upstream, UpstreamRequest, UpstreamResponse};
 
 use crate::chat::openai_reply;
-use crate::support::virtual_time::{BEGIN, ask, assemble_over, assembled, chat};
+use crate::support::virtual_time::{BEGIN, ask, assemble_beside_threads, assemble_over, assembled, chat};
 
 /// Answers every call with a whole reply: its head after one time, its body after another. Remembers its calls.
 #[derive(Default)]
@@ -112,6 +112,36 @@ async fn a_client_that_stops_reading_gives_its_place_back() {
     tokio::time::sleep(Duration::from_secs(570)).await;
     assert_eq!(under_way(), 0, "one that stopped is not");
     assert!(stream.next().await.is_none(), "and gets no more");
+}
+
+/// Its provider tells no tokens of what it had, so that a text of this length is counted, on another thread.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_gives_its_place_back_before_its_prompt_is_counted() {
+    let slow = Slow { head: Duration::from_secs(100), ..Slow::default() };
+    let config = "model_list:\n  - {model_name: g, litellm_params: {model: openai/m, api_base: \"http://slow/v1\", api_key: k, max_parallel_requests: 1}}\ngeneral_settings: {global_max_parallel_requests: 1}\n";
+    let gateway = assemble_beside_threads(config, Arc::new(slow));
+    let used = || {
+        let limits = gateway.limits.local();
+        let scopes = [gateway.live.read().groups["g"].deployments[0].scope, limits.id(&Scope::Global)];
+        let used = scopes.map(|scope| limits.used(gateway.clock.now(), scope));
+        used.map(|used| (used[Dimension::InFlight], used[Dimension::Requests]))
+    };
+    let mut body = request(false);
+    body["messages"][0]["content"] = json!("The quick brown fox jumps over the lazy dog. ".repeat(200));
+    let mut leaves = Box::pin(gateway.serve(gateway.arrive(&OpenAi), chat(&body)));
+    let waits = tokio::time::timeout(Duration::from_secs(1), &mut leaves).await;
+    assert!(waits.is_err(), "its provider takes longer");
+    let next = asking(&gateway);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(used(), [(1, 1); 2], "the next waits for its place");
+    drop(leaves);
+    assert_eq!(used(), [(0, 1); 2], "nothing was counted since");
+    let (about, ended) = next.await.expect("no panic").expect("served");
+    assert_eq!((about.waited.as_secs(), ended.since(BEGIN).as_secs()), (1, 102));
+    while !gateway.left.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(used().map(|(under_way, _)| under_way), [0; 2], "each gave back its own");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The laws, on random schedules in virtual time: grants, answers, settlements, refunds and reloads in any order.
+//! The laws, on random schedules in virtual time: grants, answers, leaves, settlements, refunds and reloads in any order.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -23,6 +23,8 @@ enum Step {
     Answer(usize),
     /// Its last byte was sent, and it is read so many nanoseconds later at the latest.
     Send(usize, u64),
+    /// Its client left, and it ends later.
+    Leave(usize),
     /// Settles with a share of what was reserved, in percent.
     Settle(usize, u64),
     Refund(usize),
@@ -48,6 +50,7 @@ struct Event {
 /// Two reservations at most, and their events.
 struct Live {
     reservations: Vec<(Reservation, Vec<usize>)>,
+    left: bool,
 }
 
 struct Run {
@@ -123,6 +126,13 @@ impl Run {
                         self.events[*event].read_by = Some(by);
                     }
                 }
+            }
+            Step::Leave(which) => {
+                let Some(which) = pick(which, self.live.len()) else { return };
+                let live = &mut self.live[which];
+                live.left = true;
+                let held: Vec<&Reservation> = live.reservations.iter().map(|(held, _)| held).collect();
+                self.limits.leave(&held);
             }
             Step::Settle(which, percent) => {
                 let Some(which) = pick(which, self.live.len()) else { return };
@@ -216,9 +226,10 @@ impl Run {
             reservations.push((both, events));
         }
         reservations.push((own, vec![self.note(candidates[index].0, candidates[index].1)]));
-        self.live.push(Live { reservations });
+        self.live.push(Live { reservations, left: false });
         for (number, id) in self.ids.iter().enumerate() {
-            let under_way = self.live.iter().flat_map(|live| &live.reservations).flat_map(|(_, events)| events);
+            let under_way = self.live.iter().filter(|live| !live.left);
+            let under_way = under_way.flat_map(|live| &live.reservations).flat_map(|(_, events)| events);
             let under_way = under_way.filter(|event| self.events[**event].scope == number).count();
             let used = self.limits.used(self.now, *id);
             assert_eq!(used[InFlight], under_way as u64);
@@ -410,6 +421,7 @@ fn any_step(reloads: u32) -> impl Strategy<Value = Step> {
             .prop_map(|(shared, candidates, shared_demand, chase)| Step::Reserve { shared, candidates, shared_demand, chase }),
         3 => any::<usize>().prop_map(Step::Answer),
         4 => (any::<usize>(), 0_u64..3_000_000_000).prop_map(|(which, slack)| Step::Send(which, slack)),
+        1 => any::<usize>().prop_map(Step::Leave),
         3 => (any::<usize>(), 0_u64..=100).prop_map(|(which, percent)| Step::Settle(which, percent)),
         1 => any::<usize>().prop_map(Step::Refund),
         reloads => any_specs(false).prop_map(Step::Reload),

@@ -88,6 +88,21 @@ fn a_row_that_comes_to_share_its_account_goes_on_counting() {
 }
 
 #[test]
+fn a_place_that_was_left_is_given_back_once_wherever_its_limits_are_kept() {
+    let (lone, shared) = (deployment("s1"), quota("m-1234"));
+    let mut run = Reloads::new(&[("s1", lone.clone(), 100)]);
+    let (_, _, left) = granted(run.take(at(1), &lone, 30));
+    let (_, _, _stays) = granted(run.take(at(1), &lone, 5));
+    let under_way = |run: &Reloads, now, scope| run.limits.used(now, run.limits.id(scope))[InFlight];
+    run.reload(at(2), &[("s1", shared.clone(), 100), ("s2", shared.clone(), 100)]);
+    run.limits.leave(&[&left]);
+    assert_eq!((under_way(&run, at(3), &shared), run.used(at(3), &shared)), (1, 35));
+    run.reload(at(4), &[("s1", lone.clone(), 100)]);
+    run.limits.settle(at(5), left, demand(40, 0));
+    assert_eq!((under_way(&run, at(5), &lone), run.used(at(5), &lone)), (1, 45));
+}
+
+#[test]
 fn what_comes_together_is_added_and_what_is_divided_is_known_to_each() {
     let (one, two, both) = (deployment("s1"), deployment("s2"), quota("acct"));
     let lone = [("s1", one.clone(), 100), ("s2", two.clone(), 100)];

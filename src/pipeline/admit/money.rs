@@ -15,7 +15,7 @@ use crate::snapshot::DeploymentRuntime;
 
 use super::super::{Estimate, RequestContext, RequestGuard};
 use super::refusals::{unreachable_refusal, whose};
-use super::{AdmissionCheck, WaitReason};
+use super::{AdmissionCheck, AdmissionControl, WaitReason};
 
 /// Why a deployment cannot be paid for.
 pub(super) enum Unaffordable {
@@ -25,6 +25,37 @@ pub(super) enum Unaffordable {
     NoPrice(usize),
     /// What others spend of its budgets is not heard, and nothing is to be spent meanwhile.
     OutOfReach,
+}
+
+impl Unaffordable {
+    /// Whether that may be over by then: others give back what they hold, or tell again what they spend, or a budget begins anew.
+    fn may_end(&self, by: Moment) -> bool {
+        match self {
+            Self::Short(_, short) => short.may_wait() || short.resets.is_some_and(|resets| resets <= by),
+            Self::NoPrice(_) => false,
+            Self::OutOfReach => true,
+        }
+    }
+}
+
+impl AdmissionControl<'_, '_> {
+    /// Whether the request may be able to pay for one of its deployments at this moment to come: who cannot need not wait for it. Its tokens
+    /// are counted where that may decide it.
+    pub(in crate::pipeline) async fn may_pay(&mut self, by: Moment) -> bool {
+        let context = self.context;
+        let candidates = self.order.iter().filter(|index| !self.failed.contains(index));
+        let candidates: Vec<usize> = candidates.copied().collect();
+        loop {
+            let now = context.gateway.clock.now();
+            let own = (self.guard.held_money(), self.guard.pending_cost());
+            let (found, shorts) = affordable(context, self.estimate, &candidates, own, now);
+            if !found.is_empty() || shorts.iter().any(|short| short.may_end(by)) {
+                return true;
+            }
+            let Some(index) = to_count(self.estimate, &shorts) else { return false };
+            self.estimate.count(context, &context.group.deployments[index].config.model).await;
+        }
+    }
 }
 
 /// Of `candidates`, those that the request can pay for; and why not the others. `held` is what it holds of its payers' budgets already, and
@@ -119,22 +150,27 @@ pub(super) fn to_count(estimate: &Estimate, shorts: &[Unaffordable]) -> Option<u
     if estimate.is_counted() { None } else { shorts.iter().find_map(may_do) }
 }
 
-/// Whether budgets have the money for a call of this deployment, asked while the request waits. One that waiting does not help
-/// finds out itself, and says so.
+/// Whether budgets have the money for a call of this deployment, asked while the request waits, which holds so much of its payers' already.
+/// One that waiting does not help finds out itself, and says so.
 pub(super) fn affordable_later(
     context: &RequestContext<'_>,
     estimate: &Estimate,
     deployment: &Arc<DeploymentRuntime>,
+    held: NanoUsd,
 ) -> Box<dyn Fn(Moment) -> bool + Send + Sync> {
-    let ids: Vec<BudgetId> = context.paying.budgets.iter().chain(&deployment.budgets).copied().collect();
-    if ids.is_empty() {
+    let payers: Vec<BudgetId> = context.paying.budgets.clone();
+    if payers.is_empty() && deployment.budgets.is_empty() {
         return Box::new(|_| true);
     }
     let (budgets, estimate) = (Arc::clone(&context.gateway.budgets), *estimate);
     let deployment = Arc::clone(deployment);
     Box::new(move |now| {
-        let short = budgets.short(now, &ids, estimate.demand(&deployment).cost);
-        short.is_none_or(|short| !short.may_wait())
+        let cost = estimate.demand(&deployment).cost;
+        let of_payers = if cost <= held { None } else { budgets.short_beside(now, &payers, cost, held) };
+        match (of_payers, budgets.short(now, &deployment.budgets, cost)) {
+            (None, None) => true,
+            (one, other) => one.into_iter().chain(other).any(|short| !short.may_wait()),
+        }
     })
 }
 
@@ -189,7 +225,7 @@ pub(super) fn short_of(
 }
 
 /// LiteLLM's words first: people look for them.
-fn refusal(context: &RequestContext<'_>, short: &Short) -> Refusal {
+pub(super) fn refusal(context: &RequestContext<'_>, short: &Short) -> Refusal {
     let now = context.gateway.clock.now();
     let resets = match short.resets {
         Some(resets) => format!("it begins anew at {} (in {} s)", resets.iso(), resets.since(now).as_secs()),

@@ -19,6 +19,7 @@ use crate::money::NanoUsd;
 use crate::virtual_key::{KeptTeam, KeyHash, VirtualKey};
 
 mod retries;
+mod together;
 
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
@@ -301,6 +302,10 @@ impl LimitStore for Elsewhere {
 
     fn response_head(&self, now: Moment, reservation: &Reservation) {
         self.here.response_head(now, reservation);
+    }
+
+    fn leave(&self, reservations: &[&Reservation]) {
+        self.here.leave(reservations);
     }
 
     fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {

@@ -6,11 +6,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Ending, RequestGuard};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::limits::Reservation;
 use crate::moment::Moment;
 use crate::record::Record;
 
 impl Drop for RequestGuard {
-    /// What must be counted for its bill, and takes long, is counted on another thread; not at a stop, when none may be left for it.
+    /// What must be counted for its bill, and takes long, is counted on another thread, and nothing that only a request under way holds is held
+    /// until then; not at a stop, when none may be left for it.
     fn drop(&mut self) {
         if self.written {
             return;
@@ -25,6 +27,7 @@ impl Drop for RequestGuard {
         if stops || !self.attempt.as_ref().is_some_and(|attempt| attempt.counts_long(Some(&fault))) {
             return self.leave(&fault, ending, status);
         }
+        self.leave_places();
         let waited_for = self.gateway.left.token();
         let left = Left { guard: Box::new(self.take()), fault, ending, status, _waited_for: waited_for };
         self.gateway.blocking.spawn(move || drop(left));
@@ -48,6 +51,16 @@ impl RequestGuard {
     fn leave(&mut self, fault: &AttemptFault, ending: Ending, status: u16) {
         self.end_attempt(Some(fault));
         self.end(ending, status);
+    }
+
+    /// Gives back what it holds for no longer than it is under way, to whoever waits for a place. What limits count in windows and budgets hold
+    /// for it stays until its tokens are counted.
+    fn leave_places(&mut self) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.leave();
+        let held: Vec<&Reservation> = std::iter::once(attempt.held()).chain(&self.shared).collect();
+        self.gateway.limits.leave(&held);
+        self.gateway.capacity.notify();
     }
 
     /// All that is left to be done. Nothing is here then.

@@ -6,8 +6,37 @@ use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::added_budgets;
+use crate::pipeline::admit::Together;
 
 impl RequestGuard {
+    /// These are one request for their client: budgets of those who pay hold the money for all of them before any is sent. Once one of them is
+    /// refused, the others are to be dropped: they wait for it.
+    pub fn pay_together<'g>(guards: impl IntoIterator<Item = &'g mut Self>) {
+        let guards: Vec<&mut Self> = guards.into_iter().collect();
+        if let [first, _, ..] = guards.as_slice() {
+            let members = Together::members(&first.gateway, guards.len());
+            guards.into_iter().zip(members).for_each(|(guard, member)| guard.together = Some(member));
+        }
+    }
+
+    /// It is sent with money of its own: none of those that are asked together with it waits for it.
+    pub(in crate::pipeline) fn goes_alone(&mut self) {
+        if let Some(member) = self.together.take() {
+            member.goes_alone();
+        }
+    }
+
+    /// Takes what was held for it.
+    pub(in crate::pipeline) fn take_money(&mut self, held: Hold) {
+        self.money = Some(held.of(self.record.id));
+    }
+
+    /// Keeps so much of what it holds for itself. What is beside that is held for others.
+    pub(in crate::pipeline) fn part_money(&mut self, own: NanoUsd) -> Option<Hold> {
+        let money = self.money.as_mut()?;
+        Some(money.part(NanoUsd(money.amount().0.saturating_sub(own.0))))
+    }
+
     /// Holds so much money in these budgets for the attempt to come, beside what those before cost, until the request ends.
     ///
     /// # Errors

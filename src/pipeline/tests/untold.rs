@@ -204,6 +204,40 @@ async fn a_stream_that_its_client_left_is_counted_on_another_thread_where_it_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_its_client_left_gives_its_place_back_before_it_is_counted() {
+    let scene = Scene::of("openai/m", &["hangs"]);
+    let deployment = Arc::clone(&scene.gateway.live.read().group("g").unwrap().deployments[0]);
+    let look = || {
+        let now = scene.gateway.clock.now();
+        let used = scene.gateway.limits.local().used(now, deployment.scope);
+        let under_way = (used[Dimension::InFlight], deployment.health.report(now).in_flight);
+        (under_way, used[Dimension::Requests], used[Dimension::Tokens])
+    };
+    let stream = scene.begun(3).await;
+    let (under_way, requests, tokens) = look();
+    assert_eq!((under_way, requests, tokens > 0), ((1, 1), 1, true));
+    // The only turn to count is another's.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let pool = scene.gateway.blocking.clone();
+    let counts = tokio::spawn(async move { pool.run(move || gone.recv().is_ok()).await });
+    tokio::task::yield_now().await;
+    let woken = scene.gateway.capacity.count();
+    drop(stream);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(scene.records.lock().unwrap().is_empty() && !scene.gateway.left.is_empty(), "it is not counted yet");
+    assert_eq!(look(), ((0, 0), 1, tokens), "what windows count is reserved until it is");
+    assert!(scene.gateway.capacity.count() > woken, "who waits for a place looks again");
+    let _other = scene.begun(1).await;
+    go.send(()).unwrap();
+    assert_eq!(counts.await.unwrap(), Some(true));
+    let _counted = scene.billed().await;
+    let (under_way, requests, _) = look();
+    assert_eq!((under_way, requests), ((1, 1), 2), "the place is the other's now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_until_what_a_client_left_is_counted_and_recorded() {
     let scene = Scene::of("openai/m", &["hangs"]);
     drop(scene.begun(3).await);

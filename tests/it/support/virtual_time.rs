@@ -1,5 +1,6 @@
 //! The same pipeline on the paused clock: no socket, no file, one thread.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,21 +26,31 @@ pub(crate) const BEGIN: Moment = Moment::from_millis(1_800_000_000_000);
 
 /// A gateway over `config` whose HTTP providers are `http`.
 pub(crate) fn assemble_over(config: &str, http: Arc<dyn Upstream>) -> Arc<Gateway> {
-    assemble_all(config, &[], http)
+    assemble_all(config, &[], http, BlockingPool::in_place())
+}
+
+/// The same, and long work is done on other threads: what nobody waits for is not done before somebody waits for something.
+pub(crate) fn assemble_beside_threads(config: &str, http: Arc<dyn Upstream>) -> Arc<Gateway> {
+    assemble_all(config, &[], http, BlockingPool::on_threads(NonZeroUsize::MIN))
 }
 
 /// A gateway over `config`, which names no provider on the network, and these components.
 pub(crate) fn assembled_with(config: &str, policies: &[(&str, &Path)]) -> Arc<Gateway> {
-    assemble_all(config, policies, Arc::new(HttpUpstream::new()))
+    assemble_all(config, policies, Arc::new(HttpUpstream::new()), BlockingPool::in_place())
 }
 
-fn assemble_all(config: &str, policies: &[(&str, &Path)], http: Arc<dyn Upstream>) -> Arc<Gateway> {
+fn assemble_all(
+    config: &str,
+    policies: &[(&str, &Path)],
+    http: Arc<dyn Upstream>,
+    blocking: BlockingPool,
+) -> Arc<Gateway> {
     let policy = |(name, file): &(&str, &Path)| (PolicyName::from(*name), std::fs::read(file).expect("a component"));
     let policies = PolicySource::Memory(Arc::new(policies.iter().map(policy).collect()));
     let config = ConfigSource::Text(config.into());
     let options = options(Sources { config, policies, ..Sources::default() }, Clock::starting_at(BEGIN));
     let Assembled { gateway, .. } =
-        assemble(options, http, BlockingPool::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        assemble(options, http, blocking).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     gateway
 }
 

@@ -39,6 +39,33 @@ async fn a_wait_that_a_provider_asks_for_is_one_for_retries_cooldowns_and_client
     assert_eq!(scene.hosts.called()[2..], ["later-70"], "the other one is still left alone");
 }
 
+/// What was cut off cost 27 thousandths, and another attempt may cost 110: what is left pays for it, or nobody waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_no_budget_pays_for_is_not_slept_for() {
+    let prices = ", input_cost_per_token: 0.001, output_cost_per_token: 0.01";
+    let own = ", input_cost_per_token: 0.001, output_cost_per_token: 0.01, max_budget: 0.13, budget_duration: 30d";
+    // What the deployment's entry says, the budget of all, how often it is called.
+    for (entry, of_all, calls) in [(prices, "0.13", 1), (prices, "0.15", 2), (prices, "1", 3), (own, "1", 1)] {
+        let settings = format!("router_settings: {{num_retries: 2}}\ncost_controls: {{max_budget: {of_all}}}");
+        let scene = Scene::of(&deployment("a", "cut-1", entry), &settings);
+        let began = tokio::time::Instant::now();
+        let refusal = scene.ask(r#", "stream": true, "max_tokens": 10"#).await.unwrap_err();
+        let told = (refusal.kind, scene.hosts.called().len());
+        assert_eq!(told, (RefusalKind::Upstream, calls), "{entry} {of_all}: {}", refusal.message);
+        assert_eq!(began.elapsed() >= Duration::from_millis(500), calls > 1, "{entry} {of_all}");
+    }
+}
+
+/// A budget that begins anew before the retry pays for it.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_a_budget_pays_for_after_the_pause_is_slept_for() {
+    let entry = ", input_cost_per_token: 0.001, output_cost_per_token: 0.01, max_budget: 0.12, budget_duration: 1s";
+    let settings = "router_settings: {num_retries: 1, retry_after: 2}";
+    let scene = Scene::of(&deployment("a", "cut-1", entry), settings);
+    scene.ask(r#", "stream": true, "max_tokens": 10"#).await.unwrap_err();
+    assert_eq!(scene.hosts.called().len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_id_of_a_deployment_is_no_model_and_says_so() {
     let scene = Scene::new(&[("a", "ok-1"), ("b", "ok-2")], "");
