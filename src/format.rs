@@ -30,6 +30,7 @@ mod json;
 mod meant;
 mod openai;
 mod overflow;
+mod plain_words;
 mod prefill;
 mod quirks;
 mod rate_limits;
@@ -41,6 +42,7 @@ mod sealed;
 mod status;
 mod thinking;
 mod tool_names;
+mod unstreamed;
 mod whole_calls;
 mod write;
 
@@ -56,6 +58,7 @@ pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::{is_larger_than_limit, limit_in_words};
 pub use sealed::without as without_thoughts;
 pub use tool_names::LongNames;
+pub use unstreamed::MaybeWhole;
 
 /// What one folder has to offer.
 struct Family {

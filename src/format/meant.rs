@@ -14,9 +14,10 @@ use super::Encoded;
 type Asks = fn(&Value) -> bool;
 
 /// Fields without a canonical meaning: where they stand in a request, and when they ask for something.
-const MEANT: [(&str, Asks); 36] = [
+const MEANT: [(&str, Asks); 37] = [
     // OpenAI's.
     ("seed", always),
+    ("random_seed", always),
     ("presence_penalty", not_zero),
     ("frequency_penalty", not_zero),
     ("logit_bias", something),
@@ -148,6 +149,7 @@ mod tests {
         let chat = "/v1/chat/completions";
         for (fields, name) in [
             (json!({"seed": 0}), Some("seed")),
+            (json!({"random_seed": 0}), Some("random_seed")),
             (json!({"presence_penalty": 0.5}), Some("presence_penalty")),
             (json!({"presence_penalty": 0, "frequency_penalty": 0.0}), None),
             (json!({"modalities": ["text"]}), None),

@@ -42,6 +42,8 @@ pub struct Quirks {
     schemas: Schemas,
     /// Whether its models take no recordings.
     no_audio: bool,
+    /// Whether its models cannot be told that they must call a tool.
+    no_forced_calls: bool,
     /// Whether it fetches no file that stands at an address where others have the id of one that is kept: other gateways do, and models may.
     no_file_addresses: bool,
     /// What the assistant is to have said before a user speaks after a tool's result, where the provider refuses that order.
@@ -174,6 +176,8 @@ pub(super) struct Thinking {
     pub(super) least: u32,
     /// It cannot be told not to think.
     pub(super) always: bool,
+    /// It takes no budget of tokens: how much it thinks it finds out itself, at an effort.
+    pub(super) no_budget: bool,
     /// It is told a level and no budget: these, the least first. It always thinks where `none` is not among them.
     pub(super) levels: Vec<Level>,
 }
@@ -198,6 +202,7 @@ pub(super) enum Level {
     Medium,
     High,
     Xhigh,
+    Max,
 }
 
 impl Level {
@@ -209,7 +214,8 @@ impl Level {
             "low" => Self::Low,
             "medium" => Self::Medium,
             "high" => Self::High,
-            "xhigh" | "max" => Self::Xhigh,
+            "xhigh" => Self::Xhigh,
+            "max" => Self::Max,
             _ => return None,
         })
     }
@@ -223,6 +229,7 @@ impl Level {
             Self::Medium => "medium",
             Self::High => "high",
             Self::Xhigh => "xhigh",
+            Self::Max => "max",
         }
     }
 }
@@ -256,11 +263,12 @@ pub static NO_QUIRKS: Quirks = Quirks {
     call_ids: IdRule::Any,
     thought: Thought::Unsigned,
     effort: Effort::Word,
-    thinking: Thinking { least: 0, always: false, levels: Vec::new() },
+    thinking: Thinking { least: 0, always: false, no_budget: false, levels: Vec::new() },
     attachments: Attachments::Objects,
     sampling: Sampling::Any,
     schemas: Schemas::Field,
     no_audio: false,
+    no_forced_calls: false,
     no_file_addresses: false,
     bridge: None,
     vectors: VectorBody::None,
@@ -349,6 +357,11 @@ impl Quirks {
         self.no_audio
     }
 
+    /// Whether its models cannot be told that they must call a tool.
+    pub(super) const fn no_forced_calls(&self) -> bool {
+        self.no_forced_calls
+    }
+
     /// What the assistant is to have said before a user speaks after a tool's result.
     pub(super) fn bridge(&self) -> Option<&str> {
         self.bridge.as_deref()
@@ -388,6 +401,12 @@ impl Quirks {
         }
         if self.thinking.always {
             told.push("always thinks".to_owned());
+        }
+        if self.thinking.no_budget {
+            told.push("takes no budget of thinking".to_owned());
+        }
+        if self.no_forced_calls {
+            told.push("takes no call of a tool that is forced".to_owned());
         }
         if !self.thinking.levels.is_empty() {
             told.push(format!("thinks at the levels {:?}", self.thinking.levels).to_lowercase());

@@ -100,6 +100,11 @@ const fn is_long(name: &str) -> bool {
     name.len() > LONGEST
 }
 
+/// A name as such a provider is told it.
+pub(super) fn sent(name: &str) -> String {
+    if is_long(name) { short(name) } else { name.to_owned() }
+}
+
 fn shorten(name: &mut String) {
     if is_long(name) {
         *name = short(name);

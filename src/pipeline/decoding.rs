@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::{BlockingPool, RequestContext};
-use crate::chat::Chunk;
+use crate::chat::{Chunk, Delta};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::{LongNames, StreamDecoder};
-use crate::snapshot::DeploymentRuntime;
+use crate::format::{LongNames, MaybeWhole, ProviderFormat as _, StreamDecoder};
+use crate::snapshot::{DeploymentRuntime, SpokenFormat};
 
 /// A stream's decoder, and where it works if not here.
 pub(super) struct Decoding {
@@ -19,6 +19,8 @@ pub(super) struct Decoding {
     busy: Arc<AtomicBool>,
     /// Names of tools that the provider may have been told shortened.
     long_names: Option<LongNames>,
+    /// Whether the reply has begun.
+    began: bool,
 }
 
 impl Decoding {
@@ -26,7 +28,11 @@ impl Decoding {
     pub(super) fn begin(context: &RequestContext<'_>, runtime: &DeploymentRuntime, busy: Arc<AtomicBool>) -> Self {
         let format = runtime.format.serving(context.id, context.gateway.clock.now());
         let slow = format.is_slow().then(|| context.gateway.slow_policies.clone());
-        Self { decoder: Some(format.stream()), slow, busy, long_names: LongNames::of(&context.request) }
+        let decoder: Box<dyn StreamDecoder> = match &format {
+            SpokenFormat::Native(native) => Box::new(MaybeWhole::new(*native)),
+            SpokenFormat::Component(component) => component.stream(),
+        };
+        Self { decoder: Some(decoder), slow, busy, long_names: LongNames::of(&context.request), began: false }
     }
 
     /// Whether the reply is whole.
@@ -37,7 +43,7 @@ impl Decoding {
     /// Takes in the next piece and appends what is whole.
     ///
     /// # Errors
-    /// As [`StreamDecoder::push`].
+    /// As [`StreamDecoder::push`], and where it ends without having begun.
     pub(super) async fn push(&mut self, piece: Bytes, chunks: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         let before = chunks.len();
         let read = match (&mut self.decoder, &self.slow) {
@@ -45,13 +51,13 @@ impl Decoding {
             _ => self.apart(chunks, move |decoder, new| decoder.push(&piece, new)).await,
         };
         self.restore_names(chunks, before);
-        read
+        read.and_then(|()| self.begun(chunks, before))
     }
 
     /// Takes in the end of the body.
     ///
     /// # Errors
-    /// As [`StreamDecoder::finish`].
+    /// As [`StreamDecoder::finish`], and where it ended without having begun.
     pub(super) async fn finish(&mut self, chunks: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         let before = chunks.len();
         let read = match (&mut self.decoder, &self.slow) {
@@ -59,7 +65,17 @@ impl Decoding {
             _ => self.apart(chunks, |decoder, new| decoder.finish(new)).await,
         };
         self.restore_names(chunks, before);
-        read
+        read.and_then(|()| self.begun(chunks, before))
+    }
+
+    /// A stream that says nothing but its end is no reply, and clients take no end of what never began.
+    fn begun(&mut self, chunks: &[Chunk], from: usize) -> Result<(), AttemptFault> {
+        let begins = |chunk: &Chunk| matches!(chunk.delta, Delta::Start { .. });
+        self.began = self.began || chunks.iter().skip(from).any(begins);
+        if self.began || !self.is_complete() {
+            return Ok(());
+        }
+        Err(AttemptFault::new(FaultKind::BrokenStream, "the provider's stream ended before the reply began"))
     }
 
     fn restore_names(&self, chunks: &mut [Chunk], from: usize) {

@@ -69,7 +69,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
         }
         let bound = request.max_tokens.unwrap_or(target.default_max_tokens);
         object.field("max_tokens", &bound);
-        let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
+        let wanted = Wanted::of(request, bound, &mut report);
         let thinks = wanted.foreign && wanted.thinks();
         let messages = CallIds::of(&request.messages, CALL_IDS).applied(&request.messages);
         let messages = if report.same_dialect { messages } else { prefill::trimmed(messages) };
@@ -80,7 +80,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
         let json = json.map(|words| Part::from(PartKind::Text(words.into_owned())));
         history::conversation(&messages, json.as_ref(), &mut object, &mut report);
         tools(request, &mut object, &mut report);
-        tool_choice(request, &mut object, &report);
+        tool_choice(request, &mut object, &mut report);
         let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
         sampling(&sampled, is_legacy(version), &mut object, &mut report);
         wanted.write(&mut object);
@@ -190,12 +190,16 @@ fn schema(parameters: Option<&Value>, object: &mut Object<'_>) {
     }
 }
 
-fn tool_choice(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+fn tool_choice(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     let (kind, name) = match &request.tool_choice {
         // The provider refuses a choice among no tools; other dialects let it pass where it says nothing.
         Some(ToolChoice::Auto | ToolChoice::None) | None if request.tools.is_empty() && !report.same_dialect => return,
         None if request.parallel_tool_calls != Some(false) => return,
         None | Some(ToolChoice::Auto) => ("auto", None),
+        Some(ToolChoice::Required | ToolChoice::Function(_)) if report.quirks.no_forced_calls() => {
+            report.lose("tool_choice");
+            ("auto", None)
+        }
         Some(ToolChoice::Required) => ("any", None),
         Some(ToolChoice::None) => ("none", None),
         Some(ToolChoice::Function(name)) => ("tool", Some(name)),

@@ -18,6 +18,7 @@ use crate::format::allowed;
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_path::in_path;
 use crate::format::in_words;
+use crate::format::plain_words;
 use crate::format::prefill;
 use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
@@ -60,7 +61,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     if request.choices > 1 {
         return Err(unsupported("n", "a model gives one reply there; ask several times"));
     }
-    let narrowed = tool_names::shortened(allowed::narrowed(request));
+    let narrowed = tool_names::shortened(plain_words::in_words(allowed::narrowed(request), tool_names::sent));
     let request = &*narrowed;
     let ids = CallIds::of(&request.messages, CALL_IDS);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
@@ -169,6 +170,10 @@ fn tools(
     let choice = match &request.tool_choice {
         None => None,
         Some(ToolChoice::Auto) => Some(json!({"auto": {}})),
+        Some(ToolChoice::Required | ToolChoice::Function(_)) if quirks.no_forced_calls() => {
+            report.lose("tool_choice");
+            Some(json!({"auto": {}}))
+        }
         Some(ToolChoice::Required) => Some(json!({"any": {}})),
         Some(ToolChoice::Function(name)) => Some(json!({"tool": {"name": name}})),
         // Without tools none is called; a conversation that called some must go on to describe them.
@@ -183,6 +188,10 @@ fn tools(
         let mut tools = config.array("tools");
         for (index, tool) in request.tools.iter().enumerate() {
             let Tool::Function { name, description, parameters, strict, rest } = tool else {
+                if matches!(tool, Tool::Other(value) if plain_words::is_search(value)) {
+                    report.dropped.push(format!("tools[{index}]"));
+                    continue;
+                }
                 let kind = tool.runs_elsewhere().unwrap_or_default();
                 return Err(unsupported(format!("tools[{index}]"), &format!("`{kind}` is another provider's tool")));
             };

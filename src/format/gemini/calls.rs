@@ -5,13 +5,11 @@
 //! stand in the order of their calls. An id is sent where a client of this dialect wrote one, beside the call and its result alike, to
 //! models that take ids.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
 use super::candidate::SIGNED;
-use super::documents::found;
 use super::own_id;
 use crate::chat::{Message, Part, PartKind};
 use crate::format::call_id::signature_of;
@@ -129,8 +127,7 @@ pub(super) fn call(part: &Part, ids: bool, signs: bool) -> Option<Value> {
 /// Writes the words of a result.
 pub(super) fn result(answer: &Answer<'_>, content: &[Part], is_error: bool) -> Value {
     let said = content.iter().filter_map(|part| match &part.kind {
-        PartKind::Text(text) => Some(Cow::Borrowed(text.as_str())),
-        PartKind::Other(value) => found(value).map(Cow::Owned),
+        PartKind::Text(text) => Some(text.as_str()),
         _ => None,
     });
     let text = said.collect::<Vec<_>>().join("\n");

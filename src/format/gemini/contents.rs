@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::calls::{Answer, Calls, call, result};
 use super::candidate::SIGNED;
-use super::documents::{self, document, found, picture};
+use super::documents::{self, document, picture};
 use super::encode::unsupported;
 use super::merge;
 use crate::chat::{Message, Part, PartKind, Role};
@@ -217,13 +217,14 @@ fn held(content: &[Part], report: &mut Report, path: &dyn Fn() -> String) -> Res
     for (index, part) in content.iter().enumerate() {
         let path = || format!("{}.content[{index}]", path());
         let value = match &part.kind {
-            PartKind::Text(_) => continue,
-            PartKind::Image(source) => picture(source),
-            // What a search found is among the words.
-            PartKind::Other(value) if found(value).is_some() => {
-                documents::unsaid(value, report, &path);
+            // It is among the words.
+            PartKind::Text(_) => {
+                if !report.same_dialect {
+                    report.foreign(&part.rest, &path);
+                }
                 continue;
             }
+            PartKind::Image(source) => picture(source),
             PartKind::Other(value) if let Some(document) = document(value) => {
                 documents::unsaid(value, report, &path);
                 document

@@ -1,22 +1,15 @@
-//! Pictures, files, recordings and what a search found, as parts of a turn.
+//! Pictures, files and recordings, as parts of a turn.
 
 use serde_json::{Value, json};
 
 use crate::chat::ImageSource;
 use crate::format::rest::Report;
 
-/// The kind of a block that says what a search found.
-const FOUND: &str = "search_result";
-
 /// What is said of a document beside what it is. Its name is for the client.
 pub(super) fn unsaid(value: &Value, report: &mut Report, path: &dyn Fn() -> String) {
+    const TOLD: [&str; 4] = ["type", "source", "file", "input_audio"];
     let fields = value.as_object().into_iter().flatten();
-    let told: &[&str] = if is_found(value) {
-        &["type", "title", "source", "content"]
-    } else {
-        &["type", "source", "file", "input_audio"]
-    };
-    let unsaid = fields.filter(|(name, value)| !told.contains(&name.as_str()) && !value.is_null());
+    let unsaid = fields.filter(|(name, value)| !TOLD.contains(&name.as_str()) && !value.is_null());
     report.dropped.extend(unsaid.map(|(name, _)| format!("{}.{name}", path())));
 }
 
@@ -61,7 +54,7 @@ fn at_address(file: &Value) -> Option<Value> {
     Some(json!({"fileData": {"fileUri": url, "mimeType": kind}}))
 }
 
-/// A file, a recording or what a search found in the words of the other dialects.
+/// A file or a recording in the words of the other dialects.
 pub(super) fn document(value: &Value) -> Option<Value> {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     match value.get("type")?.as_str()? {
@@ -84,24 +77,6 @@ pub(super) fn document(value: &Value) -> Option<Value> {
                 _ => None,
             }
         }
-        FOUND => Some(json!({"text": found(value)?})),
         _ => None,
     }
-}
-
-fn is_found(value: &Value) -> bool {
-    value.get("type").and_then(Value::as_str) == Some(FOUND)
-}
-
-/// What a search found, in words: what it is called, where it stands, and what it says. `None` where it is something else, or says
-/// nothing.
-pub(super) fn found(value: &Value) -> Option<String> {
-    if !is_found(value) {
-        return None;
-    }
-    let named = ["title", "source"].into_iter().filter_map(|name| value.get(name)?.as_str());
-    let blocks = value.get("content").and_then(Value::as_array).into_iter().flatten();
-    let said = named.chain(blocks.filter_map(|block| block.get("text")?.as_str()));
-    let said: Vec<&str> = said.filter(|text| !text.is_empty()).collect();
-    (!said.is_empty()).then(|| said.join("\n"))
 }

@@ -18,6 +18,7 @@ use crate::format::allowed;
 use crate::format::gemini::DIALECT;
 use crate::format::in_path::in_path;
 use crate::format::in_words;
+use crate::format::plain_words;
 use crate::format::quirks::{Level, Schemas, Thinking};
 use crate::format::read::Path;
 use crate::format::rest::{Report, nested};
@@ -67,6 +68,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
     let config = tool_config(request).filter(|_| report.same_dialect);
     let narrowed = if config.is_some() { Cow::Borrowed(request) } else { allowed::narrowed(request) };
+    let narrowed = if report.same_dialect { narrowed } else { plain_words::in_words(narrowed, str::to_owned) };
     let request = &*narrowed;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     let mut headers = HeaderMap::new();
@@ -140,6 +142,10 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
         let Tool::Function { name, description, parameters, strict, rest } = tool else {
             // Tools that the provider runs itself stand beside the functions.
             if report.same_dialect {
+                continue;
+            }
+            if matches!(tool, Tool::Other(value) if plain_words::is_search(value)) {
+                report.dropped.push(format!("tools[{index}]"));
                 continue;
             }
             let mut fault = unsupported(format!("tools[{index}]"));

@@ -27,7 +27,17 @@ pub(super) struct Decoder {
     tier: Option<ServiceTier>,
     /// Whether something was cited that was searched for.
     searched: bool,
+    told: Told,
     choices: Vec<Choice>,
+}
+
+/// What a reply was told by so far.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    /// A delta, or a whole message in its place.
+    Delta,
 }
 
 /// What must be remembered of one alternative.
@@ -51,6 +61,7 @@ impl EventDecoder for Decoder {
         if self.started
             && let Some(chunk) = text_piece(data)
         {
+            self.told = Told::Delta;
             out.push(chunk);
             return Ok(());
         }
@@ -104,8 +115,13 @@ impl Decoder {
             }
         }
         let path = Path::Root.key("choices");
+        let says = |choice: &Json<'_>, name: &str| choice.get(name).is_some_and(|said| !said.is_null());
+        let said = choices.iter().any(|choice| says(choice, "delta") || says(choice, "message"));
         for (place, choice) in choices.into_iter().enumerate() {
             self.choice(choice, place, &path.index(place), out)?;
+        }
+        if said {
+            self.told = Told::Delta;
         }
         out.extend(usage.map(|usage| Chunk::of(Delta::Usage(usage))));
         attach(rest, 0, first, out);
@@ -117,7 +133,11 @@ impl Decoder {
         let mut fields = Fields::of(value, path)?;
         let index = fields.whole("index")?.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
         let finish = fields.word("finish_reason")?;
-        let delta = fields.take("delta");
+        // Some say the whole message at once; others repeat it at the end of its pieces.
+        let delta = match fields.take("delta") {
+            None if self.told == Told::Nothing => fields.take("message"),
+            delta => delta,
+        };
         let logprobs = fields.peek(logprobs::FIELD).map(logprobs::read).unwrap_or_default();
         let mut rest = fields.telling_rest();
         let choice = self.state(index);

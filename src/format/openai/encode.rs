@@ -16,6 +16,7 @@ use crate::format::allowed;
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
 use crate::format::openai::{BETA, DIALECT};
+use crate::format::plain_words;
 use crate::format::quirks::{Sampling, Want};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
@@ -86,7 +87,10 @@ pub(super) fn tools_as_taken<'r>(request: &'r ChatRequest, target: &Target<'_>) 
     let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
     let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
     // Who speaks this dialect knows how long its names may be.
-    if same_dialect { narrowed } else { tool_names::shortened(narrowed) }
+    if same_dialect {
+        return narrowed;
+    }
+    tool_names::shortened(plain_words::in_words(narrowed, tool_names::sent))
 }
 
 /// Whether the client speaks the newer API of the same vendor: its replies repeat what was asked.
@@ -151,6 +155,7 @@ fn one_tool(
             report.rest_kept(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
         }
         Tool::Other(value) if own => array.item(value),
+        Tool::Other(value) if plain_words::is_search(value) => report.dropped.push(format!("tools[{index}]")),
         Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
     }
     Ok(())

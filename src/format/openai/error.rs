@@ -60,6 +60,9 @@ pub(super) fn is_about_stream_options(fault: &AttemptFault) -> bool {
     matches!(fault.status, Some(400 | 422)) && named
 }
 
+/// What an error is called inside a stream that is about a limit.
+const LIMITED: [&str; 4] = ["rate_limit_exceeded", "rate_limit_error", "insufficient_quota", "too_many_requests"];
+
 /// Reads an error inside a stream, where no status tells its kind.
 pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     let mut fault = details(value);
@@ -74,7 +77,7 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
         FaultKind::Rejected
     } else if let Some(code) = number {
         status::kind(code)
-    } else if says("rate_limit_exceeded") || says("rate_limit_error") || says("insufficient_quota") {
+    } else if LIMITED.into_iter().any(says) {
         FaultKind::RateLimited
     } else if says("invalid_request_error") || says("content_filter") {
         FaultKind::Rejected

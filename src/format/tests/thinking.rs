@@ -214,6 +214,99 @@ fn an_effort_is_the_next_that_a_model_knows() {
     }
 }
 
+/// Clients know some of Claude's models; their requests, Anthropic's own clients' too, may be led to others.
+#[test]
+fn claude_is_told_to_think_in_the_words_of_its_model() {
+    let kind = |effort: &str, thinking: Value| quirks(&json!({"effort": effort, "thinking": thinking}));
+    let budget = kind("budget", json!({}));
+    let both = kind("budget", json!({"levels": ["low", "medium", "high"]}));
+    let early = kind("adaptive", json!({"levels": ["low", "medium", "high", "max"]}));
+    let newest = kind("adaptive", json!({"no_budget": true}));
+    let always = kind("adaptive", json!({"no_budget": true, "always": true}));
+    let told = |tokens: u32| json!({"type": "enabled", "budget_tokens": tokens, "display": "omitted"});
+    let on = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    let off = json!({"thinking": {"type": "disabled"}});
+    let agent = |effort: &str| json!({"thinking": {"type": "adaptive", "display": "omitted"}, "output_config": {"effort": effort}});
+    let effort = |effort: &str| json!({"effort": effort});
+    let (own, budget_tokens) = ("output_config.effort", "thinking.budget_tokens");
+    for (quirks, client, more, thinking, output, dropped) in [
+        (newest, "openai", on.clone(), json!({"type": "adaptive"}), effort("low"), vec![budget_tokens]),
+        (
+            newest,
+            "anthropic",
+            json!({"thinking": told(8000)}),
+            json!({"type": "adaptive", "display": "omitted"}),
+            effort("medium"),
+            vec![budget_tokens],
+        ),
+        (newest, "anthropic", off.clone(), off["thinking"].clone(), Value::Null, vec![]),
+        (newest, "anthropic", agent("max"), agent("max")["thinking"].clone(), effort("max"), vec![]),
+        (
+            early,
+            "openai",
+            json!({"reasoning_effort": "xhigh"}),
+            json!({"type": "adaptive"}),
+            effort("max"),
+            vec!["reasoning_effort"],
+        ),
+        (early, "anthropic", agent("xhigh"), agent("xhigh")["thinking"].clone(), effort("max"), vec![own]),
+        (early, "anthropic", json!({"thinking": told(8000)}), told(8000), Value::Null, vec![]),
+        (budget, "anthropic", agent("xhigh"), told(4096), Value::Null, vec![own, "thinking.type"]),
+        (budget, "anthropic", json!({"output_config": effort("low")}), Value::Null, Value::Null, vec![own]),
+        (budget, "anthropic", on.clone(), on["thinking"].clone(), Value::Null, vec![]),
+        (both, "anthropic", agent("max"), told(4096), effort("high"), vec![own, "thinking.type"]),
+        (always, "openai", json!({"reasoning_effort": "none"}), Value::Null, Value::Null, vec!["reasoning_effort"]),
+        (always, "anthropic", off.clone(), Value::Null, Value::Null, vec!["thinking.type"]),
+    ] {
+        let (body, left, _) = sent(client, &more, "anthropic", quirks);
+        assert_eq!((&body["thinking"], &body["output_config"]), (&thinking, &output), "{client}: {more}");
+        assert_eq!(left, dropped, "{client}: {more}");
+    }
+    let adaptive = |effort: &str| json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}});
+    for (quirks, client, more, expected, dropped) in [
+        (newest, "openai", on, adaptive("low"), vec![budget_tokens]),
+        (early, "openai", json!({"reasoning_effort": "xhigh"}), adaptive("max"), vec!["reasoning_effort"]),
+        (
+            budget,
+            "anthropic",
+            json!({"thinking": {"type": "adaptive"}}),
+            json!({"thinking": {"type": "enabled", "budget_tokens": 4096}}),
+            vec![],
+        ),
+        (always, "openai", json!({"reasoning_effort": "none"}), Value::Null, vec!["reasoning_effort"]),
+        (always, "anthropic", off, Value::Null, vec!["thinking.type"]),
+    ] {
+        let (body, left, _) = sent(client, &more, "bedrock", quirks);
+        assert_eq!((&body["additionalModelRequestFields"], left), (&expected, strings(&dropped)), "{client}: {more}");
+    }
+}
+
+/// A call that is forced is another request than one that is not: it is refused by name, unless it may be left out.
+#[test]
+fn a_call_is_not_forced_where_models_cannot_be_told_so() {
+    let tool = json!({"type": "function", "function": {"name": "f"}});
+    let free = quirks(&json!({"effort": "adaptive", "no_forced_calls": true}));
+    let held = quirks(&json!({"effort": "adaptive"}));
+    for choice in [json!("required"), json!({"type": "function", "function": {"name": "f"}})] {
+        let more = json!({"tools": [tool], "tool_choice": choice, "reasoning_effort": "low"});
+        for to in ["anthropic", "bedrock"] {
+            let chosen = |body: &Value| {
+                body["tool_choice"]["type"] == "auto" || body["toolConfig"]["toolChoice"]["auto"].is_object()
+            };
+            let (body, dropped, refused) = sent("openai", &more, to, free);
+            assert!(chosen(&body) && body.to_string().contains("adaptive"), "{to}: {body}");
+            assert_eq!((dropped, refused), (strings(&["tool_choice"]), Some("tool_choice")), "{to}");
+            let (body, dropped, refused) = sent("openai", &more, to, held);
+            assert!(!chosen(&body), "{to}: {body}");
+            assert_eq!((dropped, refused), (strings(&["reasoning_effort"]), None), "{to}");
+        }
+    }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
 /// Many that imitate OpenAI take it in these words.
 #[test]
 fn thinking_that_a_client_of_chats_wrote_goes_to_imitators_as_it_was() {

@@ -70,6 +70,9 @@ async fn a_stream_is_whole_by_its_reason_or_by_its_end_and_by_nothing_else() {
         (piece("Hello") + end, true),
         (piece("Hello") + "data: [DONE]\n\n", true),
         (piece("Hello"), false),
+        // What ends without having begun is no reply, and one that comes whole is one.
+        ("data: [DONE]\n\n".to_owned(), false),
+        (openai_reply("Hello").to_string(), true),
         // A name without data is no event.
         (format!("event: x\n\n{}{end}data: [DONE]\n\n", piece("Hello")), true),
         // Lines of JSON are no events.

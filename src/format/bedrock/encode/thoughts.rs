@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::chat::{ChatRequest, Reasoning, Rest};
-use crate::format::quirks::{Effort, Quirks};
+use crate::format::quirks::{Effort, Quirks, Thinking};
 use crate::format::rest::Report;
 use crate::format::thinking;
 
@@ -26,7 +26,7 @@ pub(super) fn write<'r>(
     if matches!(by, Effort::Nested | Effort::Greatest) || quirks.field(THINKING).is_none() {
         return by_word(request, quirks, additional, report);
     }
-    if as_claude_takes_it(request, by, rest, additional, report) {
+    if as_claude_takes_it(request, quirks, rest, additional, report) {
         thinking::sampled(request, report)
     } else {
         Cow::Borrowed(request)
@@ -82,24 +82,25 @@ fn by_word<'r>(
 /// without thinking. Whether the model was told to think so.
 fn as_claude_takes_it(
     request: &ChatRequest,
-    by: Effort,
+    quirks: &Quirks,
     rest: &mut Rest,
     additional: &mut Rest,
     report: &mut Report,
 ) -> bool {
     // What a client wrote in the provider's own words is its own.
     if additional.contains_key(THINKING) {
-        tell(request, by, rest, additional, report);
+        tell(request, quirks, rest, additional, report);
         return false;
     }
     let by_budget = request.reasoning.as_ref().is_some_and(|asked| asked.budget_tokens.is_some());
     let by_thinking = by_budget || rest.contains_key(THINKING);
     let config = additional.contains_key("output_config");
-    tell(request, by, rest, additional, report);
+    tell(request, quirks, rest, additional, report);
     let told = additional.get(THINKING).and_then(Value::as_object);
     let thinks = told.is_some_and(thinking::is_on);
     let is_late = told.is_some_and(thinking::is_by_budget) && thinking::began_without(&request.messages);
-    if !thinks || !(is_late || thinking::is_call_forced(request)) {
+    let is_forced = thinking::is_call_forced(request) && !quirks.no_forced_calls();
+    if !thinks || !(is_late || is_forced) {
         return thinks;
     }
     additional.shift_remove(THINKING);
@@ -111,17 +112,29 @@ fn as_claude_takes_it(
     false
 }
 
-fn tell(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
+fn tell(request: &ChatRequest, quirks: &Quirks, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
+    let (by, takes) = (quirks.effort(), quirks.thinking());
     // Where thinking is turned off in these words they are sent, and not the effort that they are elsewhere.
     let off = rest.get(THINKING).is_some_and(thinking::is_off);
-    let asked = request.reasoning.as_ref().filter(|asked| !(off && asked.effort.as_deref() == Some("none")));
-    let Some(Reasoning { effort, budget_tokens }) = asked else {
+    let unthinking = request.reasoning.as_ref().is_some_and(|asked| asked.effort.as_deref() == Some("none"));
+    if takes.always && (off || unthinking) {
+        rest.shift_remove(THINKING);
+        let said = if off { "thinking.type" } else { EFFORT };
+        return report.dropped.push(said.to_owned());
+    }
+    // To models that know budgets only it is the effort that goes without saying.
+    let kind = rest.get(THINKING).and_then(|told| told.get("type"));
+    let adapting = by == Effort::Budget && kind.is_some_and(|kind| kind == "adaptive");
+    let adaptive = adapting.then(|| Reasoning { effort: Some("high".to_owned()), budget_tokens: None });
+    let asked = request.reasoning.as_ref().filter(|_| !(off && unthinking));
+    let Some(Reasoning { effort, budget_tokens }) = asked.or(adaptive.as_ref()) else {
         if let Some(written) = rest.shift_remove(THINKING) {
             additional.entry(THINKING).or_insert(written);
         }
         return;
     };
-    let asked = match effort.as_deref() {
+    let (effort, budget_tokens) = at_effort(effort.as_deref(), *budget_tokens, takes, report);
+    let asked = match effort {
         Some("minimal" | "low") => Some(1024),
         Some("medium") => Some(2048),
         Some("high" | "xhigh" | "max") => Some(4096),
@@ -133,7 +146,7 @@ fn tell(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Res
         Some(Value::Object(written)) => written,
         _ => Map::new(),
     };
-    match (by, fitting, effort.as_deref()) {
+    match (by, fitting, effort) {
         (Effort::Never, ..) | (Effort::Budget, Some(..1024), _) => {
             return report.dropped.push(EFFORT.to_owned());
         }
@@ -155,4 +168,23 @@ fn tell(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Res
     if !told.is_empty() {
         additional.entry(THINKING).or_insert(Value::Object(told));
     }
+}
+
+/// The effort and the budget of one that finds out itself how much to think: an effort that it knows, the nearest one where it takes no budget.
+fn at_effort<'a>(
+    effort: Option<&'a str>,
+    budget: Option<u32>,
+    takes: &Thinking,
+    report: &mut Report,
+) -> (Option<&'a str>, Option<u32>) {
+    let refused = budget.filter(|_| takes.no_budget);
+    if refused.is_some() {
+        report.dropped.push("thinking.budget_tokens".to_owned());
+    }
+    let asked = effort.or_else(|| refused.map(thinking::effort_of));
+    let word = asked.map(|asked| if asked == "none" { asked } else { takes.word(asked) });
+    if word != asked {
+        report.dropped.push(EFFORT.to_owned());
+    }
+    (word, budget.filter(|_| !takes.no_budget))
 }

@@ -141,7 +141,7 @@ fn what_a_search_found_is_said_and_what_has_no_words_is_refused() {
     let (told, _) =
         sent(&Anthropic, "/v1/messages", &asked(&json!([{"role": "user", "content": [found]}])), &NO_QUIRKS);
     assert_eq!(part(&told, 0, 0), &json!({"text": words}));
-    let other = body(&json!({"type": "tool_reference", "tool_name": "g"})).to_string();
+    let other = body(&json!({"type": "container_upload", "file_id": "f"})).to_string();
     let request = Anthropic.parse(&ClientRequest::post("/v1/messages".parse().unwrap(), other)).unwrap();
     let target =
         Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };

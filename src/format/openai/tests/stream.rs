@@ -261,11 +261,32 @@ fn the_reply_begins_where_it_begins() {
 }
 
 #[test]
+fn a_message_in_the_place_of_deltas_is_the_reply_and_one_behind_them_repeats_it() {
+    let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let message = json!({"role": "assistant", "content": "Hi", "tool_calls": [call]});
+    let whole = event(&json!([{"index": 0, "message": message, "finish_reason": "stop"}]));
+    let said = deltas(&decode(std::slice::from_ref(&whole)).unwrap());
+    assert_eq!(said[..2], [start(), Delta::Text("Hi".to_owned())]);
+    assert!(matches!(&said[2], Delta::ToolCall { name, .. } if name == "f"), "{said:?}");
+    assert_eq!(said.last(), Some(&Delta::Finish(FinishReason::Stop)));
+    let alternative = |index: u32| json!({"index": index, "message": {"content": "Hi"}, "finish_reason": "stop"});
+    let both = decode(&[event(&json!([alternative(0), alternative(1)]))]).unwrap();
+    let said = both.iter().filter(|chunk| matches!(chunk.delta, Delta::Text(_))).map(|chunk| chunk.choice);
+    assert_eq!(said.collect::<Vec<_>>(), [0, 1]);
+    for first in [json!({"content": "Hi"}), json!({"role": "assistant"})] {
+        let events = [delta(&first), delta(&json!({"content": "Ho"})), whole.clone()];
+        let said = deltas(&decode(&events).unwrap());
+        assert!(!said.iter().any(|delta| matches!(delta, Delta::ToolCall { .. })), "{said:?}");
+    }
+}
+
+#[test]
 fn an_error_ends_the_stream() {
     for (error, kind) in [
         (json!({"error": {"message": "m", "type": "server_error"}}), FaultKind::Unavailable),
         (json!({"error": {"message": "m", "code": 429}}), FaultKind::RateLimited),
         (json!({"error": {"message": "m", "code": "rate_limit_exceeded"}}), FaultKind::RateLimited),
+        (json!({"error": {"message": "m", "type": "too_many_requests"}}), FaultKind::RateLimited),
         (json!({"error": {"message": "m", "type": "invalid_request_error", "code": null}}), FaultKind::Rejected),
         (json!({"error": {"message": "m", "code": "504"}}), FaultKind::TimedOut),
         (json!({"error": "m"}), FaultKind::Unavailable),

@@ -14,6 +14,7 @@ use crate::fault::AttemptFault;
 use crate::format::openai::encode::{speaks_responses, strict_here, type_of};
 use crate::format::openai::responses::called::{Kind, Names};
 use crate::format::openai::responses::custom;
+use crate::format::plain_words;
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
 
@@ -89,6 +90,7 @@ fn one(
             report.rest_inside(&mut object, rest, &place, &["function"]);
         }
         Tool::Other(value) if report.same_dialect => array.item(&custom::flat(value)),
+        Tool::Other(value) if plain_words::is_search(value) => report.dropped.push(place()),
         Tool::Other(value) => return Err(unsupported(&place(), &type_of(value))),
     }
     Ok(())
