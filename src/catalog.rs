@@ -320,7 +320,7 @@ pub enum UnknownPrice {
     /// It is not made.
     Refuse,
     /// It counts by these prices.
-    Assume(Prices),
+    Assume(Box<Prices>),
     /// It counts nothing.
     Allow,
 }
@@ -328,9 +328,10 @@ pub enum UnknownPrice {
 impl Deployment {
     /// The prices that budgets count by.
     #[must_use]
-    pub const fn charged_prices(&self) -> Option<&Prices> {
+    pub fn charged_prices(&self) -> Option<&Prices> {
         match (&self.prices, &self.unknown_price) {
-            (Some(prices), _) | (None, UnknownPrice::Assume(prices)) => Some(prices),
+            (Some(prices), _) => Some(prices),
+            (None, UnknownPrice::Assume(prices)) => Some(prices),
             (None, UnknownPrice::Refuse | UnknownPrice::Allow) => None,
         }
     }

@@ -21,16 +21,17 @@ pub struct Explained(pub Value);
 /// # Errors
 /// It is in none of them, or they cannot be read.
 pub fn explain(request: RequestId, path: &Path, options: &Options) -> Result<Explained, String> {
-    let files = run_files(path).map_err(|fault| {
+    let unread = |path: &Path, fault: std::io::Error| {
         let path = path.display();
         format!(
             "{path}: cannot be read: {fault}\nhint: decisions are kept where a gateway has `witgate.decisions`; name its `dir` with --dir"
         )
-    })?;
+    };
+    let files = run_files(path).map_err(|fault| unread(path, fault))?;
     let id = request.to_string();
     // The newest first: whoever asks, asks about what has just happened.
     for file in files.iter().rev() {
-        let text = fs::read_to_string(file).map_err(|fault| format!("{}: cannot be read: {fault}", file.display()))?;
+        let text = fs::read_to_string(file).map_err(|fault| unread(file, fault))?;
         if !text.contains(&id) {
             continue;
         }

@@ -38,7 +38,7 @@ pub(super) fn assume(members: &mut [Member], rule: Option<UnknownPriceRule>) {
                 let known = groups.get(&member.group).copied().or(of_all);
                 // What is free elsewhere says nothing of this one.
                 let known = known.filter(|rates| rates.output.0 > 0);
-                UnknownPrice::Assume(known.map_or(ASSUMED, |rates| Prices::flat(rates.input, rates.output)))
+                UnknownPrice::Assume(Box::new(known.map_or(ASSUMED, |rates| Prices::flat(rates.input, rates.output))))
             }
         };
     }

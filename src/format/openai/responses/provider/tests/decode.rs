@@ -454,7 +454,9 @@ fn a_picture_is_shown_before_it_is_whole_within_its_item() {
         of_item("done", 2, "failed", Value::Null),
     ];
     let mut told = told.split_off(2);
-    told.iter_mut().for_each(|event| event["sequence_number"] = Value::Null);
+    for event in &mut told {
+        event["sequence_number"] = Value::Null;
+    }
     assert_eq!(told, expected);
     let output: Vec<Value> = told.into_iter().filter_map(|mut event| event.get_mut("item").map(Value::take)).collect();
     let ended: Vec<&Value> = output.iter().filter(|item| item["status"] != "generating").collect();
@@ -463,7 +465,9 @@ fn a_picture_is_shown_before_it_is_whole_within_its_item() {
     let api = client_apis().find(|api| api.name() == "openai").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), self::asked("openai").to_string())).unwrap();
     let (mut encoder, mut out) = (api.stream(&request), bytes::BytesMut::new());
-    chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+    for chunk in &chunks {
+        encoder.chunk(chunk, &mut out);
+    }
     let told = String::from_utf8(out.to_vec()).unwrap();
     assert!(told.contains("BB==") && ["AA==", "CC==", "DD=="].iter().all(|data| !told.contains(data)), "{told}");
 }
