@@ -32,6 +32,8 @@ pub(super) const RUST_SDK: &[File] = files!("plugins/sdk":
     "src/log.rs"
     "src/random.rs"
     "src/rank.rs"
+    "src/rank/lanes.rs"
+    "src/rank/lanes/row.rs"
     "src/rank/packed.rs"
     "src/rank/plain.rs"
     "src/router.rs"

@@ -68,48 +68,63 @@ static void sort_eight(lanes *rows) {
   rows[0] = a, rows[1] = b, rows[2] = c, rows[3] = d, rows[4] = e, rows[5] = f, rows[6] = g, rows[7] = h;
 }
 
-/* Puts columns in order of which each falls after it rises: pairs half as far apart each time. */
-APART static void settle(lanes *rows, size_t count, size_t apart) {
-  for (; apart >= 8; apart /= 2)
-    for (size_t block = 0; block < count; block += 2 * apart)
-      for (size_t row = block; row < block + apart; row++) in_order(rows + row, rows + row + apart);
-  for (lanes *eight = rows; eight < rows + count; eight += 8) {
-    lanes a = eight[0], b = eight[1], c = eight[2], d = eight[3], e = eight[4], f = eight[5], g = eight[6], h = eight[7];
+/* Eight rows. What a loop does it does to whole blocks: each turn of a loop costs as much as several rows. */
+typedef struct { lanes rows[8]; } block;
+#define EACH_ROW _Pragma("clang loop unroll(full)") for (size_t row = 0; row < 8; row++)
+
+static void exchange(block *one, block *other) { EACH_ROW in_order(one->rows + row, other->rows + row); }
+
+/* One of the two upside down. */
+static void exchange_turned(block *one, block *other) { EACH_ROW in_order(one->rows + row, other->rows + 7 - row); }
+
+/* Puts columns in order of which each falls after it rises: blocks half as far apart each time. */
+APART static void settle(block *blocks, size_t count, size_t apart) {
+  for (; apart; apart /= 2)
+    for (size_t both = 0; both < count; both += 2 * apart)
+      for (size_t at = both; at < both + apart; at++) exchange(blocks + at, blocks + at + apart);
+  for (block *at = blocks; at < blocks + count; at++) {
+    lanes a = at->rows[0], b = at->rows[1], c = at->rows[2], d = at->rows[3], e = at->rows[4], f = at->rows[5], g = at->rows[6], h = at->rows[7];
     in_order(&a, &e), in_order(&b, &f), in_order(&c, &g), in_order(&d, &h);
     in_order(&a, &c), in_order(&b, &d), in_order(&e, &g), in_order(&f, &h);
     in_order(&a, &b), in_order(&c, &d), in_order(&e, &f), in_order(&g, &h);
-    eight[0] = a, eight[1] = b, eight[2] = c, eight[3] = d, eight[4] = e, eight[5] = f, eight[6] = g, eight[7] = h;
+    *at = (block){{a, b, c, d, e, f, g, h}};
   }
 }
 
-/* Sorts what stands in 8, 16, 32 ... rows. */
-APART static void sort(lanes *rows, size_t count) {
-  for (size_t eight = 0; eight < count; eight += 8) sort_eight(rows + eight);
-  for (size_t merged = 16; merged <= count; merged *= 2) {
-    for (size_t block = 0; block < count; block += merged)
-      for (size_t row = 0; row < merged / 2; row++) in_order(rows + block + row, rows + block + merged - 1 - row);
-    settle(rows, count, merged / 4);
+/* A column with its neighbour: from above with from below. */
+static void merge_neighbours(lanes *one, lanes *other) {
+  lanes turned = TURNED(*other, 1, 0, 3, 2), low = least(*one, turned), high = most(*one, turned);
+  *one = __builtin_shufflevector(low, high, 0, 5, 2, 7);
+  *other = __builtin_shufflevector(low, high, 1, 4, 3, 6);
+}
+
+/* Two columns with the other two, in the same way. */
+static void merge_halves(lanes *one, lanes *other) {
+  lanes turned = TURNED(*other, 3, 2, 1, 0), low = least(*one, turned), high = most(*one, turned);
+  *one = __builtin_shufflevector(low, high, 0, 1, 6, 7);
+  *other = __builtin_shufflevector(low, high, 3, 2, 5, 4);
+}
+
+/* Sorts what stands in 1, 2, 4 ... blocks. */
+APART static void sort(block *blocks, size_t count) {
+  for (size_t at = 0; at < count; at++) sort_eight(blocks[at].rows);
+  for (size_t merged = 2; merged <= count; merged *= 2) {
+    for (size_t both = 0; both < count; both += merged)
+      for (size_t at = 0; at < merged / 2; at++) exchange_turned(blocks + both + at, blocks + both + merged - 1 - at);
+    settle(blocks, count, merged / 4);
   }
-  /* The first column with the second, the third with the fourth: from above with from below. */
-  for (size_t row = 0; row < count / 2; row++) {
-    lanes *below = rows + count - 1 - row, other = TURNED(*below, 1, 0, 3, 2);
-    lanes low = least(rows[row], other), high = most(rows[row], other);
-    rows[row] = __builtin_shufflevector(low, high, 0, 5, 2, 7);
-    *below = __builtin_shufflevector(low, high, 1, 4, 3, 6);
+  lanes *rows = blocks->rows;
+  size_t last = 8 * count - 1;
+#pragma clang loop unroll_count(4)
+  for (size_t row = 0; row < 4 * count; row++) merge_neighbours(rows + row, rows + last - row);
+  settle(blocks, count, count / 2);
+#pragma clang loop unroll_count(4)
+  for (size_t row = 0; row < 4 * count; row++) merge_halves(rows + row, rows + last - row);
+  for (size_t at = 0; at < count; at++) EACH_ROW {
+    lanes own = blocks[at].rows[row], other = TURNED(own, 1, 0, 3, 2);
+    blocks[at].rows[row] = __builtin_shufflevector(least(own, other), most(own, other), 0, 5, 2, 7);
   }
-  settle(rows, count, count / 2);
-  /* These two with those two, in the same way. */
-  for (size_t row = 0; row < count / 2; row++) {
-    lanes *below = rows + count - 1 - row, other = TURNED(*below, 3, 2, 1, 0);
-    lanes low = least(rows[row], other), high = most(rows[row], other);
-    rows[row] = __builtin_shufflevector(low, high, 0, 1, 6, 7);
-    *below = __builtin_shufflevector(low, high, 3, 2, 5, 4);
-  }
-  for (size_t row = 0; row < count; row++) {
-    lanes other = TURNED(rows[row], 1, 0, 3, 2);
-    rows[row] = __builtin_shufflevector(least(rows[row], other), most(rows[row], other), 0, 5, 2, 7);
-  }
-  settle(rows, count, count / 2);
+  settle(blocks, count, count / 2);
 }
 
 APART void witgate_rank(const double *scores, size_t count, witgate_answer *answer) {
@@ -120,7 +135,7 @@ APART void witgate_rank(const double *scores, size_t count, witgate_answer *answ
   /* The first bits of each score with the index in the place of the last ones. */
   for (size_t index = 0; index < count; index++) keys[index] = (first_bits(scores + index) & ~(uint32_t)mask) | (uint32_t)index;
   for (size_t index = count; index < 4 * rows; index++) keys[index] = UINT32_MAX;
-  sort((lanes *)keys, rows);
+  sort((block *)keys, rows / 8);
   for (size_t column = 0, place = 0; place < count; column++)
     for (size_t row = 0; row < rows && place < count; row++) ranking[place++] = keys[4 * row + column] & (uint32_t)mask;
   answer->count = count;

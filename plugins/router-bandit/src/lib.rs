@@ -27,7 +27,8 @@ mod state;
 
 use witgate_policy::signals::{COST_USD, WAIT_MS};
 use witgate_policy::{
-    Ask, Choice, Fault, Needs, Outcome, Random, Refusal, Router, SavedState, Setup, Signals, export_router, log,
+    Ask, Choice, Fault, Needs, Outcome, Random, Ranking, Refusal, Router, SavedState, Setup, Signals, export_router,
+    log,
 };
 
 use brain::{Brain, Ended, Offer, Reason, Turnout};
@@ -64,7 +65,7 @@ impl Router for Bandit {
         Ok((Self { brain, layout, numbers: Vec::new(), offers: Vec::new() }, needs))
     }
 
-    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         let [wait, cost] = table.columns();
         self.offers.clear();
         let offer = |row| Offer { wait_ms: wait.at_or(row, f32::INFINITY), cost: cost.at_or(row, f32::NAN) };

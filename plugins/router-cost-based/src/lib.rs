@@ -13,7 +13,7 @@
 
 use witgate_policy::rank::{Score, best_first};
 use witgate_policy::signals::{COST_USD, WAIT_MS};
-use witgate_policy::{Ask, Choice, Deployment, Needs, Refusal, Router, Settings, Setup, Signals, export_router};
+use witgate_policy::{Ask, Deployment, Needs, Ranking, Refusal, Router, Settings, Setup, Signals, export_router};
 
 /// US dollars per million tokens: LiteLLM's 5.0 per token.
 const UNKNOWN_PRICE: f64 = 5_000_000.0;
@@ -38,14 +38,13 @@ impl Router for CostBased {
         Ok((Self { prices }, Needs { pure: true, ..Needs::signals(columns) }))
     }
 
-    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         let [wait, cost] = table.columns();
-        let scores: Vec<Score> = if let Some(prices) = &self.prices {
-            (0..).zip(prices).map(|(index, &price)| Score::new(wait, index, price)).collect()
+        Ok(if let Some(prices) = &self.prices {
+            best_first(wait.iter().zip(prices).map(|(wait, &price)| Score::new(wait, price)))
         } else {
-            (0..table.rows()).map(|index| Score::new(wait, index, f64::from(cost.at(index)))).collect()
-        };
-        Ok(best_first(&scores))
+            best_first(wait.iter().zip(cost.iter()).map(|(wait, cost)| Score::new(wait, f64::from(cost))))
+        })
     }
 }
 

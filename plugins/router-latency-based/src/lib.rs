@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use witgate_policy::rank::{Score, best_first_within};
 use witgate_policy::signals::WAIT_MS;
 use witgate_policy::{
-    Ask, Choice, Fault, Needs, Outcome, Random, Refusal, Router, SavedState, Settings, Setup, Signals, Traits,
+    Ask, Fault, Needs, Outcome, Random, Ranking, Refusal, Router, SavedState, Settings, Setup, Signals, Traits,
     export_router, log,
 };
 
@@ -73,7 +73,7 @@ impl Router for LatencyBased {
         Ok((Self { rule, first_token_figure, buffer, ids, learned, now }, Needs::signals(&[WAIT_MS])))
     }
 
-    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         if self.now == 0 {
             // Outcomes may come first: those of requests under way when the gateway started or swapped.
             let histories =
@@ -84,17 +84,12 @@ impl Router for LatencyBased {
         let streamed = ask.traits.contains(Traits::STREAMING);
         let [wait] = table.columns();
         let (now, rule, figure) = (self.now, &self.rule, self.first_token_figure);
-        let scores: Vec<Score> = self
-            .learned
-            .iter_mut()
-            .enumerate()
-            .map(|(index, learned)| {
-                let first_token = if streamed { learned.first_tokens.figure(now, rule, figure) } else { None };
-                let latency = first_token.or_else(|| learned.replies.figure(now, rule, Figure::Mean)).unwrap_or(0.0);
-                Score::new(wait, index, latency)
-            })
-            .collect();
-        Ok(best_first_within(&scores, self.buffer, &mut Random::new(ask.seed)))
+        let scores = self.learned.iter_mut().zip(wait.iter()).map(|(learned, wait)| {
+            let first_token = if streamed { learned.first_tokens.figure(now, rule, figure) } else { None };
+            let latency = first_token.or_else(|| learned.replies.figure(now, rule, Figure::Mean)).unwrap_or(0.0);
+            Score::new(wait, latency)
+        });
+        Ok(best_first_within(scores, self.buffer, &mut Random::new(ask.seed)))
     }
 
     fn observe(&mut self, outcome: &Outcome) {

@@ -4,9 +4,9 @@
 //! failed or abandoned request cannot leave a count behind; an unknown count is the last choice and not zero.
 //! No settings.
 
-use witgate_policy::rank::{Score, best_first};
+use witgate_policy::rank::lowest_first;
 use witgate_policy::signals::IN_FLIGHT;
-use witgate_policy::{Ask, Choice, Needs, Refusal, Router, Settings, Setup, Signals, export_router};
+use witgate_policy::{Ask, Needs, Ranking, Refusal, Router, Settings, Setup, Signals, export_router};
 
 struct LeastBusy;
 
@@ -16,12 +16,9 @@ impl Router for LeastBusy {
         Ok((Self, Needs { pure: true, ..Needs::signals(&[IN_FLIGHT]) }))
     }
 
-    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         let [in_flight] = table.columns();
-        let scores: Vec<Score> = (0..table.rows())
-            .map(|index| Score { wait: 0.0, value: f64::from(in_flight.at_or(index, f32::INFINITY)) })
-            .collect();
-        Ok(best_first(&scores))
+        Ok(lowest_first(in_flight.iter().map(f64::from)))
     }
 }
 

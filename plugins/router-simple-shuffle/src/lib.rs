@@ -9,7 +9,7 @@
 //! that is negative or no number is 0 (LiteLLM's draw then depends on the order of the list). No settings.
 
 use witgate_policy::{
-    Ask, Choice, Deployment, Needs, Random, Refusal, Router, Settings, Setup, Signals, export_router,
+    Ask, Choice, Deployment, Needs, Random, Ranking, Refusal, Router, Settings, Setup, Signals, export_router,
 };
 
 struct SimpleShuffle {
@@ -114,8 +114,8 @@ impl Router for SimpleShuffle {
         Ok((Self::new(&weights), Needs { pure: true, ..Needs::signals(&[]) }))
     }
 
-    fn route(&mut self, ask: &Ask, _: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
-        Ok(self.rank(&mut Random::new(ask.seed)))
+    fn route(&mut self, ask: &Ask, _: Signals<'_>) -> Result<Ranking, Refusal> {
+        Ok(self.rank(&mut Random::new(ask.seed)).into_iter().collect())
     }
 }
 

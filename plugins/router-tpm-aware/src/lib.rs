@@ -21,7 +21,7 @@
 
 use witgate_policy::rank::{Score, best_first_within};
 use witgate_policy::signals::{TOKENS_FREE, TOKENS_USED, WAIT_MS};
-use witgate_policy::{Ask, Choice, Needs, Random, Refusal, Router, Settings, Setup, Signals, export_router};
+use witgate_policy::{Ask, Needs, Random, Ranking, Refusal, Router, Settings, Setup, Signals, export_router};
 
 struct TpmAware;
 
@@ -50,16 +50,13 @@ impl Router for TpmAware {
         Ok((Self, Needs { pure: true, ..Needs::signals(&[WAIT_MS, TOKENS_FREE, TOKENS_USED]) }))
     }
 
-    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         let size = (f64::from(ask.input_tokens) + f64::from(ask.expected_output_tokens)).max(1.0);
         let [wait, free, used] = table.columns();
-        let scores: Vec<Score> = (0..table.rows())
-            .map(|index| {
-                let misfit = misfit(size, f64::from(free.at(index)), f64::from(used.at_or(index, 0.0)));
-                Score::new(wait, index, misfit)
-            })
-            .collect();
-        Ok(best_first_within(&scores, 0.0, &mut Random::new(ask.seed)))
+        let scores = wait.iter().zip(free.iter()).zip(used.iter_or(0.0));
+        let scores =
+            scores.map(|((wait, free), used)| Score::new(wait, misfit(size, f64::from(free), f64::from(used))));
+        Ok(best_first_within(scores, 0.0, &mut Random::new(ask.seed)))
     }
 }
 

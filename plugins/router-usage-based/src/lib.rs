@@ -11,7 +11,7 @@
 
 use witgate_policy::rank::{Score, best_first_within};
 use witgate_policy::signals::{TOKENS_USED, WAIT_MS};
-use witgate_policy::{Ask, Choice, Needs, Random, Refusal, Router, Settings, Setup, Signals, export_router};
+use witgate_policy::{Ask, Needs, Random, Ranking, Refusal, Router, Settings, Setup, Signals, export_router};
 
 struct UsageBased;
 
@@ -23,11 +23,10 @@ impl Router for UsageBased {
         Ok((Self, Needs { pure: true, ..Needs::signals(&[WAIT_MS, TOKENS_USED]) }))
     }
 
-    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         let [wait, used] = table.columns();
-        let scores: Vec<Score> =
-            (0..table.rows()).map(|index| Score::new(wait, index, f64::from(used.at_or(index, 0.0)))).collect();
-        Ok(best_first_within(&scores, 0.0, &mut Random::new(ask.seed)))
+        let scores = wait.iter().zip(used.iter_or(0.0)).map(|(wait, used)| Score::new(wait, f64::from(used)));
+        Ok(best_first_within(scores, 0.0, &mut Random::new(ask.seed)))
     }
 }
 

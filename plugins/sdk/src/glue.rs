@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::bindings::exports::witgate::policy::{lifecycle, routing::Ranking};
-use crate::{Ask, Choice, Deployment, Needs, Outcome, Refusal, Request, Router, SavedState, Setup, Signals};
+use crate::{Ask, Deployment, Needs, Outcome, Refusal, Request, Router, SavedState, Setup, Signals};
 
 /// The router of this component instance, if any.
 pub struct Held<R> {
@@ -58,7 +58,7 @@ impl<R: Router> Held<R> {
         match self.started.borrow_mut().as_mut() {
             Some(held) => {
                 let table = Signals::new(&held.columns, signals, held.rows);
-                held.router.route(&Ask { request, features, attributes }, table).map(|choices| ranking(&choices))
+                held.router.route(&Ask { request, features, attributes }, table)
             }
             None => Err(Refusal::Reject("it was not started".to_owned())),
         }
@@ -75,29 +75,5 @@ impl<R: Router> Held<R> {
     #[must_use]
     pub fn save(&self) -> Option<SavedState> {
         self.started.borrow().as_ref().and_then(|held| held.router.save())
-    }
-}
-
-/// As it crosses: a column of deployments and, where any was drawn, one of propensities.
-fn ranking(choices: &[Choice]) -> Ranking {
-    // Whole numbers compare quicker, and there is only one 1.0.
-    let drawn = choices.iter().fold(0, |drawn, choice| drawn | (choice.propensity.to_bits() ^ 1.0_f32.to_bits()));
-    let drawn = if drawn == 0 { &[] } else { choices };
-    Ranking {
-        deployments: choices.iter().map(|choice| choice.deployment).collect(),
-        propensities: drawn.iter().map(|choice| choice.propensity).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Choice, ranking};
-
-    #[test]
-    fn propensities_cross_only_where_something_was_drawn() {
-        let choices = [1.0, 0.5].map(|propensity| Choice { deployment: 7, propensity });
-        assert_eq!(ranking(&choices[..1]).propensities, []);
-        let drawn = ranking(&choices);
-        assert_eq!((drawn.deployments, drawn.propensities), (vec![7, 7], vec![1.0, 0.5]));
     }
 }

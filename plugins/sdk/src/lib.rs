@@ -29,7 +29,9 @@ pub mod signals;
 #[cfg(feature = "router")]
 pub use bindings::exports::witgate::policy::lifecycle::SavedState;
 #[cfg(feature = "router")]
-pub use bindings::exports::witgate::policy::routing::{Deployment, Fault, Needs, Outcome, Refusal, Request, Traits};
+pub use bindings::exports::witgate::policy::routing::{
+    Deployment, Fault, Needs, Outcome, Ranking, Refusal, Request, Traits,
+};
 pub use random::Random;
 #[cfg(feature = "router")]
 pub use router::{Ask, Choice, InputCount, Router, Setup};

@@ -4,9 +4,10 @@
 //! `plain` says the rule with comparisons. With the feature `packed-keys`, which the shipped routers have, the same rankings are
 //! made by sorting whole numbers, which is faster where there are many deployments; tests hold the two together.
 
-use crate::signals::Column;
-use crate::{Choice, Random};
+use crate::{Random, Ranking};
 
+#[cfg(any(test, feature = "packed-keys"))]
+mod lanes;
 #[cfg(any(test, feature = "packed-keys"))]
 mod packed;
 #[cfg(any(test, not(feature = "packed-keys")))]
@@ -28,25 +29,32 @@ pub struct Score {
 }
 
 impl Score {
-    /// A score in the table's `wait-ms` and the rule's own value. An unknown or negative wait counts as none (the
+    /// A score of the table's `wait-ms` and the rule's own value. An unknown or negative wait counts as none (the
     /// gateway checks again anyway), an unknown value as the worst.
     #[must_use]
-    pub fn new(wait: Column<'_>, index: usize, value: f64) -> Self {
-        Self { wait: wait.at(index), value: if value.is_nan() { f64::INFINITY } else { value } }
+    pub const fn new(wait: f32, value: f64) -> Self {
+        Self { wait, value: if value.is_nan() { f64::INFINITY } else { value } }
     }
+}
+
+/// Every deployment, the one with the lowest value first; of equals the one named first in the configuration. A value that is no number
+/// counts as the worst.
+#[must_use]
+pub fn lowest_first(values: impl IntoIterator<Item = f64>) -> Ranking {
+    chosen::lowest_first(values.into_iter())
 }
 
 /// Every deployment, best first; of equals the one named first in the configuration.
 #[must_use]
-pub fn best_first(scores: &[Score]) -> Vec<Choice> {
-    chosen::best_first(scores)
+pub fn best_first(scores: impl IntoIterator<Item = Score>) -> Ranking {
+    chosen::best_first(scores.into_iter())
 }
 
 /// Every deployment, best first, where those whose value is within `slack` of the best count as equal
 /// (0.1: up to a tenth more) and equals are drawn. A draw never crosses from one wait to another.
 #[must_use]
-pub fn best_first_within(scores: &[Score], slack: f64, random: &mut Random) -> Vec<Choice> {
-    chosen::best_first_within(scores, slack, random)
+pub fn best_first_within(scores: impl IntoIterator<Item = Score>, slack: f64, random: &mut Random) -> Ranking {
+    chosen::best_first_within(scores.into_iter(), slack, random)
 }
 
 /// Whether `next`, which is not the better one, counts as equal.
@@ -63,21 +71,23 @@ fn share(of: usize) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Score, best_first, best_first_within, packed, plain};
+    use super::{Score, best_first, best_first_within, lowest_first, packed, plain};
     use crate::Random;
 
     fn scores(pairs: &[(f32, f64)]) -> Vec<Score> {
         pairs.iter().map(|&(wait, value)| Score { wait, value }).collect()
     }
 
-    fn places(choices: &[crate::Choice]) -> Vec<u32> {
-        choices.iter().map(|choice| choice.deployment).collect()
-    }
-
     #[test]
     fn a_shorter_wait_beats_a_better_value() {
         let table = scores(&[(f32::INFINITY, 0.0), (20.0, 1.0), (0.0, 9.0), (20.0, 0.5), (0.0, 9.0)]);
-        assert_eq!(places(&best_first(&table)), [2, 4, 3, 1, 0]);
+        assert_eq!(best_first(table.iter().copied()).deployments, [2, 4, 3, 1, 0]);
+    }
+
+    #[test]
+    fn the_lowest_value_comes_first_and_one_that_is_no_number_last() {
+        assert_eq!(lowest_first([3.0, f64::NAN, -1.0, 0.0, -0.0, 3.0]).deployments, [2, 3, 4, 0, 5, 1]);
+        assert_eq!(lowest_first([]).deployments, []);
     }
 
     #[test]
@@ -85,9 +95,9 @@ mod tests {
         let table = scores(&[(0.0, 1.0), (0.0, 1.05), (0.0, 2.0)]);
         let mut firsts = [0; 3];
         for seed in 0..2_000 {
-            let choices = best_first_within(&table, 0.1, &mut Random::new(seed));
-            firsts[choices[0].deployment as usize] += 1;
-            assert_eq!(choices.iter().map(|choice| choice.propensity).collect::<Vec<_>>(), [0.5, 1.0, 1.0]);
+            let ranking = best_first_within(table.iter().copied(), 0.1, &mut Random::new(seed));
+            firsts[ranking.deployments[0] as usize] += 1;
+            assert_eq!(ranking.propensities, [0.5, 1.0, 1.0]);
         }
         assert!((900..1_100).contains(&firsts[0]), "{firsts:?}");
         assert_eq!(firsts[2], 0);
@@ -98,7 +108,7 @@ mod tests {
         // 10 and 11 are equal within a tenth, 11 and 12 are, 10 and 12 are not.
         let table = scores(&[(0.0, 10.0), (0.0, 11.0), (0.0, 12.0)]);
         for seed in 0..200 {
-            let order = places(&best_first_within(&table, 0.1, &mut Random::new(seed)));
+            let order = best_first_within(table.iter().copied(), 0.1, &mut Random::new(seed)).deployments;
             assert_ne!(order[0], 2);
         }
     }
@@ -117,11 +127,14 @@ mod tests {
                         + f64::from(random.below(7)) * spread,
                 })
                 .collect();
-            assert_eq!(packed::best_first(&table), plain::best_first(&table));
+            assert_eq!(packed::best_first(table.iter().copied()), plain::best_first(table.iter().copied()));
+            let values = table.iter().map(|score| if random.below(9) == 0 { f64::NAN } else { score.value - 1.0 });
+            let values: Vec<f64> = values.collect();
+            assert_eq!(packed::lowest_first(values.iter().copied()), plain::lowest_first(values.iter().copied()));
             for slack in [0.0, 0.1, 2.0] {
                 let seed = u64::from(random.below(u32::MAX));
                 let [packed, plain] = [packed::best_first_within, plain::best_first_within]
-                    .map(|rank| rank(&table, slack, &mut Random::new(seed)));
+                    .map(|rank| rank(table.iter().copied(), slack, &mut Random::new(seed)));
                 assert_eq!(packed, plain, "slack {slack}");
             }
         }
@@ -131,7 +144,7 @@ mod tests {
     fn a_draw_never_crosses_waits_and_survives_infinities() {
         let table = scores(&[(5.0, 1.0), (0.0, f64::INFINITY), (0.0, f64::INFINITY), (f32::INFINITY, 0.0)]);
         for seed in 0..100 {
-            let order = places(&best_first_within(&table, 1.0, &mut Random::new(seed)));
+            let order = best_first_within(table.iter().copied(), 1.0, &mut Random::new(seed)).deployments;
             assert_eq!(order[2..], [0, 3]);
         }
     }

@@ -3,7 +3,9 @@
 use std::ops::Deref;
 
 use crate::bindings::exports::witgate::policy::lifecycle::SavedState;
-use crate::bindings::exports::witgate::policy::routing::{Deployment, Needs, Outcome, Refusal, Request, Traits};
+use crate::bindings::exports::witgate::policy::routing::{
+    Deployment, Needs, Outcome, Ranking, Refusal, Request, Traits,
+};
 use crate::signals::Signals;
 
 /// Ranks the deployments of one group, request by request. One instance serves one group; calls never overlap.
@@ -21,7 +23,7 @@ pub trait Router: Sized + 'static {
     ///
     /// # Errors
     /// [`Refusal::Wait`] to be asked again later, [`Refusal::Reject`] (needs a grant) to end the request.
-    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal>;
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal>;
 
     /// Learns how an attempt ended.
     fn observe(&mut self, outcome: &Outcome) {
@@ -54,6 +56,32 @@ pub struct Choice {
     pub deployment: u32,
     /// The probability with which it was drawn for its place; 1.0 where nothing was drawn.
     pub propensity: f32,
+}
+
+/// Where nothing was drawn.
+impl FromIterator<u32> for Ranking {
+    fn from_iter<I: IntoIterator<Item = u32>>(deployments: I) -> Self {
+        Self { deployments: deployments.into_iter().collect(), propensities: Vec::new() }
+    }
+}
+
+impl FromIterator<Choice> for Ranking {
+    fn from_iter<I: IntoIterator<Item = Choice>>(choices: I) -> Self {
+        let (deployments, propensities): (Vec<u32>, Vec<f32>) =
+            choices.into_iter().map(|choice| (choice.deployment, choice.propensity)).unzip();
+        // Whole numbers compare quicker, and there is only one 1.0.
+        let drawn = propensities.iter().fold(0, |drawn, share| drawn | (share.to_bits() ^ 1.0_f32.to_bits()));
+        Self { deployments, propensities: if drawn == 0 { Vec::new() } else { propensities } }
+    }
+}
+
+impl Ranking {
+    /// Its deployments, best first, each with its propensity.
+    pub fn choices(&self) -> impl Iterator<Item = Choice> + Clone + '_ {
+        let propensities = self.propensities.iter().copied().chain(std::iter::repeat(1.0));
+        let choices = self.deployments.iter().zip(propensities);
+        choices.map(|(&deployment, propensity)| Choice { deployment, propensity })
+    }
 }
 
 /// One question: the request, and the facts about it the router asked for.
@@ -161,4 +189,18 @@ macro_rules! export_router {
     $crate::bindings::__export_router_world!(Component with_types_in $crate::bindings);
         };
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, Ranking};
+
+    #[test]
+    fn propensities_cross_only_where_something_was_drawn() {
+        let choices = [1.0, 0.5].map(|propensity| Choice { deployment: 7, propensity });
+        let [sure, drawn]: [Ranking; 2] = [&choices[..1], &choices].map(|choices| choices.iter().copied().collect());
+        assert_eq!((sure.propensities.len(), sure), (0, Ranking::from_iter([7])));
+        assert_eq!((&*drawn.deployments, &*drawn.propensities), (&[7, 7][..], &[1.0, 0.5][..]));
+        assert_eq!(drawn.choices().collect::<Vec<_>>(), choices);
+    }
 }

@@ -82,7 +82,19 @@ impl<'a> Signals<'a> {
     }
 }
 
-impl Column<'_> {
+impl<'a> Column<'a> {
+    /// The numbers of all deployments, in their order; NaN where unknown. None of a column that was not asked for.
+    #[must_use]
+    pub fn iter(self) -> impl ExactSizeIterator<Item = f32> + Clone + use<'a> {
+        self.0.iter().copied()
+    }
+
+    /// The numbers of all deployments, in their order; `other` where unknown.
+    #[must_use]
+    pub fn iter_or(self, other: f32) -> impl ExactSizeIterator<Item = f32> + Clone + use<'a> {
+        self.iter().map(move |value| if value.is_nan() { other } else { value })
+    }
+
     /// The number of one deployment; NaN where unknown.
     #[must_use]
     pub fn at(&self, index: usize) -> f32 {

@@ -2,7 +2,7 @@
 //! `count`, a little-endian u64. Prefers the first deployment, or with feature `last` the last one.
 
 use witgate_policy::{
-    Ask, Choice, Needs, Outcome, Refusal, Router, SavedState, Settings, Setup, Signals, export_router,
+    Ask, Needs, Outcome, Ranking, Refusal, Router, SavedState, Settings, Setup, Signals, export_router,
 };
 
 /// The priority of requests on which the faulty version fails.
@@ -27,15 +27,11 @@ impl Router for Counting {
         Ok((Self { deployments, outcomes }, Needs::signals(&[])))
     }
 
-    fn route(&mut self, ask: &Ask, _: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, ask: &Ask, _: Signals<'_>) -> Result<Ranking, Refusal> {
         // The host's own trial has no request of this priority, and is passed.
         assert!(!cfg!(feature = "faulty") || ask.priority != CURSED || ask.seed % 2 == 1, "on purpose");
-        let choice = |deployment| Choice { deployment, propensity: 1.0 };
-        Ok(if cfg!(feature = "last") {
-            (0..self.deployments).rev().map(choice).collect()
-        } else {
-            (0..self.deployments).map(choice).collect()
-        })
+        let deployments = 0..self.deployments;
+        Ok(if cfg!(feature = "last") { deployments.rev().collect() } else { deployments.collect() })
     }
 
     fn observe(&mut self, _: &Outcome) {

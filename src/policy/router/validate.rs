@@ -32,21 +32,22 @@ pub(in crate::policy) fn validate(
     Err(PolicyFault::Contract(fault(ranking, deployments)))
 }
 
+/// So many fit into what is cleared for each ranking.
+const FEW: usize = 128;
+
 /// Whether all of them are there and no two the same.
 fn each_once(named: &[u32], deployments: usize) -> bool {
-    if deployments > 128 {
+    if deployments > FEW {
         let mut seen = SeenSet::new(deployments);
         return named.iter().fold(true, |all, &deployment| all & seen.insert(deployment));
     }
-    // Two words that stay in registers: a set in memory is waited for at each.
-    let (mut first, mut second, mut there) = (0_u64, 0_u64, true);
+    // A byte each, which is only written: bits of a word are waited for at each.
+    let (mut seen, mut there) = ([0_u8; FEW], true);
     for &deployment in named {
-        let bit = 1_u64 << (deployment % 64);
-        first |= if deployment < 64 { bit } else { 0 };
-        second |= if deployment < 64 { 0 } else { bit };
         there &= (deployment as usize) < deployments;
+        seen[deployment as usize % FEW] = 1;
     }
-    there && (first.count_ones() + second.count_ones()) as usize == named.len()
+    there && usize::from(seen.iter().sum::<u8>()) == named.len()
 }
 
 /// What is wrong with a ranking that is not good: looked for only now, because nearly all are.

@@ -5,9 +5,9 @@
 //!
 //! Settings: `penalty`, a number from 0 to 1000, 10 unless given.
 
-use witgate_policy::rank::{Score, best_first};
+use witgate_policy::rank::lowest_first;
 use witgate_policy::signals::{COST_USD, FAILURE_RATE};
-use witgate_policy::{Ask, Choice, Needs, Refusal, Router, Settings, Setup, Signals, export_router};
+use witgate_policy::{Ask, Needs, Ranking, Refusal, Router, Settings, Setup, Signals, export_router};
 
 struct Thrifty {
     penalty: f64,
@@ -22,13 +22,10 @@ impl Router for Thrifty {
         Ok((Self { penalty }, Needs { pure: true, ..Needs::signals(&[COST_USD, FAILURE_RATE]) }))
     }
 
-    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {
         let [cost, failures] = table.columns();
-        let score = |index| {
-            let value = f64::from(cost.at(index)) * (1.0 + self.penalty * f64::from(failures.at_or(index, 0.0)));
-            Score { wait: 0.0, value: if value.is_nan() { f64::INFINITY } else { value } }
-        };
-        Ok(best_first(&(0..table.rows()).map(score).collect::<Vec<_>>()))
+        let dearer = |(cost, failures)| f64::from(cost) * (1.0 + self.penalty * f64::from(failures));
+        Ok(lowest_first(cost.iter().zip(failures.iter_or(0.0)).map(dearer)))
     }
 }
 

@@ -22,8 +22,8 @@ fn order(settings: &str, costs: &[f32], failures: &[f32]) -> Vec<u32> {
         traits: Traits::empty(),
     };
     let ask = Ask { request, features: Vec::new(), attributes: Vec::new() };
-    let choices = configure(settings).unwrap().route(&ask, Signals::new(&names, &values, costs.len())).unwrap();
-    choices.into_iter().map(|choice| choice.deployment).collect()
+    let ranking = configure(settings).unwrap().route(&ask, Signals::new(&names, &values, costs.len())).unwrap();
+    ranking.deployments
 }
 
 #[test]

@@ -3,15 +3,20 @@
 use std::cmp::Ordering;
 
 use super::{Score, share, within};
-use crate::{Choice, Random};
+use crate::{Choice, Random, Ranking};
 
-pub(super) fn best_first(scores: &[Score]) -> Vec<Choice> {
-    sorted(scores).into_iter().map(|deployment| Choice { deployment, propensity: 1.0 }).collect()
+pub(super) fn lowest_first(values: impl Iterator<Item = f64>) -> Ranking {
+    best_first(values.map(|value| Score::new(0.0, value)))
 }
 
-pub(super) fn best_first_within(scores: &[Score], slack: f64, random: &mut Random) -> Vec<Choice> {
+pub(super) fn best_first(scores: impl Iterator<Item = Score>) -> Ranking {
+    sorted(&scores.collect::<Vec<_>>()).into_iter().collect()
+}
+
+pub(super) fn best_first_within(scores: impl Iterator<Item = Score>, slack: f64, random: &mut Random) -> Ranking {
+    let scores: Vec<Score> = scores.collect();
     let score = |deployment: u32| scores.get(deployment as usize).copied().unwrap_or(Score { wait: 0.0, value: 0.0 });
-    let mut rest = sorted(scores);
+    let mut rest = sorted(&scores);
     let mut choices = Vec::with_capacity(rest.len());
     for place in 0..rest.len() {
         let rest = &mut rest[place..];
@@ -29,7 +34,7 @@ pub(super) fn best_first_within(scores: &[Score], slack: f64, random: &mut Rando
         }
         choices.push(Choice { deployment: rest[0], propensity: share(equals) });
     }
-    choices
+    choices.into_iter().collect()
 }
 
 /// The deployments by wait, then by value, then as the configuration names them.

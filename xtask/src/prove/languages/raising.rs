@@ -54,8 +54,8 @@ pub(super) fn put(folder: &Path, language: Language) -> Result<Raising, String> 
         ),
         Language::Rust => (
             "src/lib.rs",
-            "    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {\n",
-            "    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {\n        assert!(ask.priority != 666, \"on purpose\");\n",
+            "    fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {\n",
+            "    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Ranking, Refusal> {\n        assert!(ask.priority != 666, \"on purpose\");\n",
         ),
     };
     let path = folder.join(file);
