@@ -1,5 +1,5 @@
 //! A gateway that starts while its database is away (`allow_requests_on_db_unavailable`): the keys of its configuration act, one that the
-//! database alone knows is refused until it answers, and what was served meanwhile is written then.
+//! database alone knows is told to come back until it answers, and what was served meanwhile is written then.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,7 +38,8 @@ pub(super) fn prove(server: &mut Postgres) -> Result<(), String> {
     for _ in 0..MEANWHILE {
         expect(gateway.address, KEY, "200")?;
     }
-    expect(gateway.address, &key, "401")?;
+    // Nobody knows whether it is one: its owner is to come back, and not to believe that it is none.
+    expect(gateway.address, &key, "503")?;
     server.begin()?;
     let began = now();
     while let Err(why) = expect(gateway.address, &key, "200") {
