@@ -68,24 +68,32 @@ impl Moment {
         Self::from_millis(days.saturating_mul(86_400_000))
     }
 
-    /// Reads a date, or a date with a time, in UTC: `2027-01-31`, `2027-01-31T12:00:00Z`.
+    /// Reads a date in UTC, or a date with a time in UTC or at an offset from it: `2027-01-31`, `2027-01-31T12:00:00Z`,
+    /// `2027-01-31T14:00:00+02:00`. Before 1970 it is the epoch.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "0:0:0"));
+        let (date, time) = text.split_once(['T', 't', ' ']).unwrap_or((text, "0:0:0"));
         let numbers =
             |text: &str, sign| text.split(sign).map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<_>>>();
-        let time = time.trim_end_matches('Z').trim_end_matches("+00:00");
+        let (time, east, offset) = match time.rfind(['+', '-']) {
+            Some(at) => (time.get(..at)?, time.get(at..)?.starts_with('+'), time.get(at + 1..)?),
+            None => (time.strip_suffix(['Z', 'z']).unwrap_or(time), true, "0:0"),
+        };
+        let &[ahead, of_hour] = &*numbers(offset, ':')? else { return None };
         let time = time.split('.').next().unwrap_or_default();
         let (&[year, month, day], &[hour, minute, second]) = (&*numbers(date, '-')?, &*numbers(time, ':')?) else {
             return None;
         };
         let sound =
             (1970..=9999).contains(&year) && (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
+        let sound = sound && ahead < 24 && of_hour < 60;
         let midnight = sound.then(|| Self::of_date(year, month, day))?;
         let (_, same_month, same_day, ..) = midnight.civil();
         let seconds = hour * 3600 + minute * 60 + second;
-        ((same_month, same_day) == (month, day)).then(|| midnight + Duration::from_secs(seconds))
+        let told = midnight + Duration::from_secs(seconds);
+        let offset = Duration::from_secs(ahead * 3600 + of_hour * 60);
+        ((same_month, same_day) == (month, day)).then(|| if east { told - offset } else { told + offset })
     }
 
     /// As a date with a time, in UTC: `2026-11-26T12:00:00.000Z`.
@@ -116,5 +124,31 @@ impl Sub<Duration> for Moment {
 
     fn sub(self, length: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Moment;
+
+    #[test]
+    fn a_time_is_read_in_utc_or_at_its_offset_from_it() {
+        for (text, read) in [
+            ("2027-01-31", Some("2027-01-31T00:00:00.000Z")),
+            ("2027-01-31 12:00:00", Some("2027-01-31T12:00:00.000Z")),
+            ("2027-01-31T12:00:00.75Z", Some("2027-01-31T12:00:00.000Z")),
+            ("2027-01-31t12:00:00z", Some("2027-01-31T12:00:00.000Z")),
+            ("2027-01-31T12:00:00+00:00", Some("2027-01-31T12:00:00.000Z")),
+            ("2027-01-31T14:00:00+02:00", Some("2027-01-31T12:00:00.000Z")),
+            ("2027-01-31T23:30:00.5-05:30", Some("2027-02-01T05:00:00.000Z")),
+            ("2027-03-01T00:15:00+00:45", Some("2027-02-28T23:30:00.000Z")),
+            ("2027-01-31T14:00:00+24:00", None),
+            ("2027-01-31T14:00:00+02:60", None),
+            ("2027-01-31T14:00:00+", None),
+            ("2027-01-31T14:00:00+02:00Z", None),
+            ("2027-02-30T14:00:00+02:00", None),
+        ] {
+            assert_eq!(Moment::parse(text).map(Moment::iso).as_deref(), read, "{text}");
+        }
     }
 }

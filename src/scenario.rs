@@ -48,6 +48,7 @@ pub use report::{Check, Report, SuiteReport};
 
 use crate::builtin_policies::SHIPPED;
 use crate::id::PolicyName;
+use crate::kit::Manifest;
 use crate::policy::{
     Component, Engine, EngineOptions, PolicySetup, PromptBuilder, ProviderPolicy, ProviderSetup, ResponseParser, Role,
     Router, Setup,
@@ -281,7 +282,26 @@ fn load(engine: &Engine, file: &Path) -> Result<Arc<Component>, String> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
+    fs::read(file).map_err(|error| {
+        let told = if file.is_dir() { no_file(file) } else { error.to_string() };
+        format!("{}: {told}", file.display())
+    })
+}
+
+/// What is told where a folder is named in the place of a component, which is likely to be a project.
+fn no_file(folder: &Path) -> String {
+    let Ok(Manifest { name, .. }) = Manifest::read(folder) else {
+        return "is a folder\nhint: name a component, a `.wasm` file".to_owned();
+    };
+    let component = folder.join(name).with_extension("wasm");
+    let shown = component.display();
+    if component.is_file() {
+        return format!("is a folder, of a policy project\nhint: name its component: {shown}");
+    }
+    format!(
+        "is a folder, of a policy project that is not built\nhint: `witgate policy build {}` makes {shown}; name that",
+        folder.display()
+    )
 }
 
 fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {

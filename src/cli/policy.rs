@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::kit::{self, Language, World};
+use crate::moment::Moment;
 use crate::reload::{NewLock, lock_of};
 use crate::scenario::{self, Options, Report};
 
@@ -48,32 +49,39 @@ pub(super) fn list(arguments: &AskArgs) -> ExitCode {
 }
 
 fn table(answer: &Value) {
-    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
-    let count = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
     say(format_args!(
-        "{:<16} {:<12} {:<24} {:<9} {:>10} {:>10} {:>8} {:>9}",
-        "POLICY", "DIGEST", "GROUP", "MODE", "GENERATION", "CALLS", "FAULTS", "MEAN µs"
+        "{:<16} {:<12} {:<24} {:<15} {:<9} {:>10} {:>10} {:>8} {:>9}",
+        "POLICY", "DIGEST", "GROUP", "ROLE", "MODE", "GENERATION", "CALLS", "FAULTS", "MEAN µs"
     ));
-    for row in answer["policies"].as_array().into_iter().flatten() {
-        let note = if row["quarantined"].as_bool() == Some(true) { "  quarantined" } else { "" };
-        say(format_args!(
-            "{:<16} {:<12.12} {:<24} {:<9} {:>10} {:>10} {:>8} {:>9.1}{note}",
-            text(row, "name"),
-            text(row, "digest"),
-            text(row, "group"),
-            text(row, "mode"),
-            count(row, "generation"),
-            count(row, "calls"),
-            count(row, "faults"),
-            row["mean_us"].as_f64().unwrap_or_default(),
-        ));
-    }
+    answer["policies"].as_array().into_iter().flatten().map(table_row).for_each(say);
     for rollout in answer["rollouts"].as_array().into_iter().flatten() {
         figures(rollout);
     }
     for problem in answer["problems"].as_array().into_iter().flatten() {
         say(format_args!("not applied: {}", problem.as_str().unwrap_or_default()));
     }
+}
+
+fn table_row(row: &Value) -> String {
+    let text = |key: &str| row[key].as_str().unwrap_or_default();
+    let count = |key: &str| row[key].as_u64().unwrap_or_default();
+    let note = match (row["quarantined"].as_bool(), row["next_probe_ms"].as_u64()) {
+        (Some(true), Some(at)) => format!("  quarantined, tried again from {} on", Moment::from_millis(at).iso()),
+        (Some(true), None) => "  quarantined".to_owned(),
+        _ => String::new(),
+    };
+    format!(
+        "{:<16} {:<12.12} {:<24} {:<15} {:<9} {:>10} {:>10} {:>8} {:>9.1}{note}",
+        text("name"),
+        text("digest"),
+        text("group"),
+        text("role"),
+        text("mode"),
+        count("generation"),
+        count("calls"),
+        count("faults"),
+        row["mean_us"].as_f64().unwrap_or_default(),
+    )
 }
 
 /// Does what is asked of policies with no gateway running.
@@ -307,6 +315,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_row_tells_the_role_and_until_when_a_quarantined_policy_waits() {
+        let row = |more: Value| {
+            let mut row = json!({
+                "name": "p", "digest": "0123456789abcdef", "group": "g", "role": "response-parser", "mode": "in force",
+            });
+            row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            table_row(&row)
+        };
+        let well = row(json!({"quarantined": false, "next_probe_ms": null}));
+        assert!(well.contains(" 0123456789ab ") && well.contains(" response-parser in force "), "{well}");
+        assert!(well.ends_with(" 0.0"), "{well}");
+        let waits = row(json!({"quarantined": true, "next_probe_ms": 1_767_225_660_000_u64}));
+        assert!(waits.ends_with(" 0.0  quarantined, tried again from 2026-01-01T00:01:00.000Z on"), "{waits}");
+        // As an older gateway tells it.
+        assert!(row(json!({"quarantined": true})).ends_with("  quarantined"));
+    }
 
     #[test]
     fn figures_are_rounded_for_people() {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::line::{RequestLine, trait_names};
+use crate::id::GroupName;
 use crate::policy::{Decision, RouteError, RouterFacts};
 use crate::record::{PassedOver, Removal};
 
@@ -18,6 +19,9 @@ pub fn decision_json(facts: &RouterFacts, decision: &Decision, ended: Option<&Re
     let outcome = match answer {
         Ok(_) => json!("ranking"),
         Err(RouteError::Wait(wait)) => json!(format!("wait {} ms", wait.as_millis())),
+        Err(RouteError::Reject(words)) if built_in_decided(facts, ended) => {
+            json!(format!("rejected without the grant `may_reject`, so that the built-in order applied: {words}"))
+        }
         Err(RouteError::Reject(words)) => json!(format!("refused: {words}")),
         Err(RouteError::Fault(fault)) => json!(format!("fault: it {fault}; the built-in order applied")),
     };
@@ -38,6 +42,12 @@ pub fn decision_json(facts: &RouterFacts, decision: &Decision, ended: Option<&Re
         "deployments": candidates(facts, decision, ended),
         "host": ended,
     })
+}
+
+/// Whether the built-in order decided in the group of this decision, as it does where a router may not refuse.
+fn built_in_decided(facts: &RouterFacts, ended: Option<&RequestLine>) -> bool {
+    let group = facts.setup.group.as_ref().map(GroupName::as_str);
+    ended.is_some_and(|ended| ended.policy.as_deref() == Some("built-in") && ended.group.as_deref() == group)
 }
 
 /// The same of a request that no router was asked about.

@@ -26,7 +26,7 @@ const LARGEST_TOTAL: u64 = 512 << 20;
 pub(super) type Contents = BTreeMap<PolicyName, Result<Vec<u8>, String>>;
 
 /// Reads every `*.wasm` of `folder`, once. A folder that is not there is empty. A file whose name is no policy's, as one that is
-/// hidden, is not read, and told.
+/// hidden or ends in `.WASM`, is not read, and told.
 ///
 /// # Errors
 /// Where the folder itself may not be trusted or cannot be read.
@@ -43,13 +43,22 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
     if about.mode() & 0o002 != 0 {
         return Err(format!("{shown}: may be written by everybody\nhint: chmod o-w {shown}"));
     }
-    let lock = if locked { Some(read_lock(&folder.join(lock::FILE))?) } else { None };
+    let lock = if locked { read_lock(&folder.join(lock::FILE))? } else { None };
     let mut contents = Contents::new();
     let mut total = 0;
     let entries = fs::read_dir(folder).map_err(|fault| format!("{shown}: cannot be listed: {fault}"))?;
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "wasm") {
+        let Some(extension) = path.extension().filter(|extension| extension.eq_ignore_ascii_case("wasm")) else {
+            continue;
+        };
+        if extension != "wasm" {
+            let told = format!(
+                "{}: is passed over, for its name does not end in `.wasm`\nhint: rename it, with `.wasm` in small letters",
+                path.display()
+            );
+            // By its whole name: another file may have its stem.
+            contents.insert(PolicyName::from(&*entry.file_name().to_string_lossy()), Err(told));
             continue;
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -79,6 +88,7 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
                 Ok(()) => Ok(bytes),
                 Err(why) => Err(format!("{}: {why}", path.display())),
             },
+            None if locked => Err(lock::missing(folder)),
             None => Ok(bytes),
         });
         contents.insert(name, bytes);
@@ -86,14 +96,14 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
     Ok(contents)
 }
 
-/// A lock that is not there allows nothing.
-fn read_lock(path: &Path) -> Result<PoliciesLock, String> {
+/// `None` where there is no lock.
+fn read_lock(path: &Path) -> Result<Option<PoliciesLock>, String> {
     if fs::symlink_metadata(path).is_err_and(|fault| fault.kind() == std::io::ErrorKind::NotFound) {
-        return Ok(PoliciesLock::default());
+        return Ok(None);
     }
     let shown = path.display().to_string();
     let text = String::from_utf8(read_plain(path)?).map_err(|_| format!("{shown}: is not text"))?;
-    PoliciesLock::parse(&text, &shown)
+    PoliciesLock::parse(&text, &shown).map(Some)
 }
 
 /// Opens without following a link and reads what was opened: nothing can be put in its place in between.
@@ -183,9 +193,25 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lock_nothing_is_allowed() {
-        let folder = folder(&[("one.wasm", "1")]);
-        assert!(read(folder.path(), true).unwrap()["one"].is_err());
+    fn an_extension_in_other_letters_is_told_beside_the_file_it_would_be() {
+        let folder = folder(&[("one.wasm", "1"), ("one.WASM", "2"), ("two.Wasm", "1"), ("three.wat", "1")]);
+        let contents = read(folder.path(), false).unwrap();
+        assert_eq!((contents.len(), &contents["one"]), (3, &Ok(b"1".to_vec())));
+        for name in ["one.WASM", "two.Wasm"] {
+            let told = contents[name].as_ref().unwrap_err();
+            assert!(told.contains(&format!("/{name}: is passed over")) && told.contains("\nhint: rename it"), "{told}");
+        }
+    }
+
+    #[test]
+    fn without_a_lock_nothing_is_allowed_and_every_file_is_told_the_same() {
+        let folder = folder(&[("one.wasm", "1"), ("two.wasm", "2")]);
+        let contents = read(folder.path(), true).unwrap();
+        let told = contents["one"].as_ref().unwrap_err();
+        assert_eq!(contents["two"].as_ref().unwrap_err(), told);
+        let shown = folder.path().display();
+        assert!(told.starts_with(&format!("{shown}/policies.lock: there is no such file")), "{told}");
+        assert!(told.contains(&format!("`witgate policy lock {shown}`")), "{told}");
     }
 
     #[test]

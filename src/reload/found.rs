@@ -200,7 +200,10 @@ impl Found {
                     before.map(Offered::Before)
                 }
                 Ok((_, Some(Err(problem)))) | Err(problem) => {
-                    problems.push(problem);
+                    // A lock that is not there is told once, and not with every file.
+                    if !problems.contains(&problem) {
+                        problems.push(problem);
+                    }
                     before(previous, name, askers).map(Offered::Before)
                 }
             };

@@ -57,6 +57,16 @@ impl PoliciesLock {
     }
 }
 
+/// What is told of every component of a folder that has no lock where one is required. The same words for all of them, so that
+/// they are told once.
+pub(super) fn missing(folder: &Path) -> String {
+    format!(
+        "{}: there is no such file, and a gateway that serves other machines, and every one with `--locked`, loads no component that is not in it\nhint: once you trust what the folder holds, `witgate policy lock {}` writes it",
+        folder.join(FILE).display(),
+        folder.display()
+    )
+}
+
 /// Whether a line says nothing of any component.
 fn is_comment(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with('#')

@@ -279,7 +279,7 @@ fn trail(path: &Path) -> Vec<PathBuf> {
 /// count.
 fn matters(path: &Path, named: &Names) -> bool {
     let Some(name) = path.file_name() else { return false };
-    path.extension() == Some(OsStr::new("wasm"))
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm"))
         || name == "policies.lock"
         || named.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
 }

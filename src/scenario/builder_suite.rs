@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::conversation::{self, MessageFile};
-use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, started};
+use super::role_suite::{
+    Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, attributes_unasked, started,
+};
 use super::suite::settings_text;
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, LogLine, PolicyFault, PromptBuilder};
 
@@ -114,6 +116,7 @@ impl RoleCase for CaseFile {
             Answer::Fault(_) => "fault",
         };
         played.touched = attributes_touched(&builder.needs().attributes, &request.attributes).collect();
+        played.unasked = attributes_unasked(&builder.needs().attributes, &request.attributes);
         if ask() != answer {
             played.problems.push("asked the same again, it answers otherwise".to_owned());
             played.found = None;

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::policy::SettingsSchema;
+use crate::policy::{Needs, SettingsSchema};
 use crate::signal::Signal;
 
 use super::answer::{Answer, id};
@@ -27,6 +27,9 @@ pub struct Coverage {
     pub asked: usize,
     /// Those of them that no case says anything of.
     pub untouched: Vec<String>,
+    /// What the file sets and the policy asked for in no case, so that it was told nothing of it. No mistake where that is what a
+    /// case is about.
+    pub unasked: Vec<String>,
     /// What all these are called together.
     #[serde(skip)]
     pub(super) what: &'static str,
@@ -60,16 +63,19 @@ impl Coverage {
         let texts = suite.cases.iter().filter_map(|case| case.settings.as_ref()).chain([&suite.setup.settings]);
         let settings = settings(schema, texts.map(|text| &**text));
         let what = "signals, attributes and settings";
-        Self { ends, first_places, ..Self::default() }.of_all(signals.chain(attributes).chain(settings), what)
+        let unasked = unasked(suite, played);
+        Self { ends, first_places, unasked, ..Self::default() }.of_all(signals.chain(attributes).chain(settings), what)
     }
 
-    /// What the cases of another role reach, which came to these ends; `what` is what all that they `touched`, or did not, is called together.
+    /// What the cases of another role reach, which came to these ends and set what was `unasked` for; `what` is what all that they
+    /// `touched`, or did not, is called together.
     pub(super) fn of_role(
         ends: BTreeMap<&'static str, usize>,
+        unasked: BTreeSet<String>,
         touched: impl Iterator<Item = Touched>,
         what: &'static str,
     ) -> Self {
-        Self { ends, ..Self::default() }.of_all(touched, what)
+        Self { ends, unasked: unasked.into_iter().collect(), ..Self::default() }.of_all(touched, what)
     }
 
     fn of_all(self, all: impl Iterator<Item = Touched>, what: &'static str) -> Self {
@@ -78,6 +84,29 @@ impl Coverage {
         let untouched = all.into_iter().filter(|(_, touched)| !touched).map(|(what, _)| what).collect();
         Self { asked, untouched, what, ..self }
     }
+}
+
+/// What a router's file sets and the router asked for in none of its cases, whatever their settings.
+fn unasked(suite: &Suite, played: &[Run]) -> Vec<String> {
+    let needs: Vec<&Needs> = played.iter().filter_map(|run| run.needs.as_ref()).collect();
+    if needs.is_empty() {
+        return Vec::new();
+    }
+    let signals: BTreeSet<&str> = needs.iter().flat_map(|needs| &needs.signals).copied().map(Signal::as_str).collect();
+    let features = needs.iter().flat_map(|needs| &needs.features).map(|feature| feature.name().into_owned());
+    let features: BTreeSet<String> = features.collect();
+    let attributes: BTreeSet<String> =
+        needs.iter().flat_map(|needs| &needs.attributes).map(ToString::to_string).collect();
+    let mut unasked = BTreeSet::new();
+    let said = suite.signals_said().map(Signal::as_str);
+    unasked.extend(said.filter(|name| !signals.contains(name)).map(|name| format!("signal `{name}`")));
+    for case in &suite.cases {
+        let said = case.request.features.keys().filter(|name| !features.contains(*name));
+        unasked.extend(said.map(|name| format!("feature `{name}`")));
+        let said = case.request.attributes.keys().filter(|name| !attributes.contains(*name));
+        unasked.extend(said.map(|name| format!("attribute `{name}`")));
+    }
+    unasked.into_iter().collect()
 }
 
 /// The settings that a schema knows, and whether some of these settings has them.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, started};
+use super::role_suite::{
+    Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, attributes_unasked, started,
+};
 use super::spoken::{Heard, Telling, joined};
 use super::suite::settings_text;
 use crate::chat::{Delta, FinishReason};
@@ -179,6 +181,7 @@ impl RoleCase for CaseFile {
         let told = |kind| (format!("delta `{kind}`"), reply.texts.iter().any(|said| said.kind() == kind));
         played.touched = parser.needs().kinds().map(told).collect();
         played.touched.extend(attributes_touched(&parser.needs().attributes, &reply.attributes));
+        played.unasked = attributes_unasked(&parser.needs().attributes, &reply.attributes);
         depends |= all_heard.windows(2).any(|pair| pair[0] != pair[1]);
         played.found = all_heard.first().filter(|_| !depends).map(|heard| found(expect, heard));
         played.fuel = parser.report().fuel.map_or(0, |(_, most)| most);

@@ -260,6 +260,12 @@ impl fmt::Display for SuiteReport {
         }
         if let Some(coverage) = &self.coverage {
             writeln!(f, "  {coverage}")?;
+            if !coverage.unasked.is_empty() {
+                let asked: Vec<String> = self.asks.iter().map(Asked::told).collect();
+                let asked =
+                    if asked.is_empty() { String::new() } else { format!(": it asks for {}", asked.join("; ")) };
+                writeln!(f, "  note: the policy is told nothing of {}{asked}", coverage.unasked.join(", "))?;
+            }
         }
         for check in self.cases.iter().chain(&self.general) {
             let fuel = check.fuel.filter(|fuel| *fuel > 0).map_or_else(String::new, |fuel| format!("  ({fuel} fuel)"));

@@ -3,7 +3,7 @@
 //!
 //! A role says what a case is, what comes of it, and how its `expect` would say that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -119,6 +119,8 @@ pub(super) struct Played {
     pub(super) end: &'static str,
     /// What a case of this policy may be about, and whether this one is.
     pub(super) touched: Vec<Touched>,
+    /// What this case sets and the policy does not ask for.
+    pub(super) unasked: Vec<String>,
 }
 
 /// One thing that came of a case.
@@ -243,6 +245,7 @@ pub(super) fn run<C: RoleCase>(
 struct Reached {
     ends: BTreeMap<&'static str, usize>,
     touched: BTreeMap<String, bool>,
+    unasked: BTreeSet<String>,
     settings: Vec<Arc<str>>,
 }
 
@@ -252,11 +255,12 @@ impl Reached {
         for (what, touched) in std::mem::take(&mut played.touched) {
             *self.touched.entry(what).or_default() |= touched;
         }
+        self.unasked.extend(std::mem::take(&mut played.unasked));
     }
 
     fn coverage(self, schema: Option<&SettingsSchema>, about: &'static str) -> Coverage {
         let settings = coverage::settings(schema, self.settings.iter().map(|text| &**text));
-        Coverage::of_role(self.ends, self.touched.into_iter().chain(settings), about)
+        Coverage::of_role(self.ends, self.unasked, self.touched.into_iter().chain(settings), about)
     }
 }
 
@@ -266,6 +270,12 @@ pub(super) fn attributes_touched<'a>(
     given: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = Touched> + 'a {
     asked.iter().map(|name| (format!("attribute `{name}`"), given.contains_key(&name.to_string())))
+}
+
+/// The attributes that a case gives and the policy does not ask for.
+pub(super) fn attributes_unasked(asked: &[Attribute], given: &BTreeMap<String, String>) -> Vec<String> {
+    let is_asked = |name: &str| asked.iter().any(|asked| asked.to_string() == name);
+    given.keys().filter(|name| !is_asked(name)).map(|name| format!("attribute `{name}`")).collect()
 }
 
 fn over_limits(common: &Common<'_>, played: &Played) -> Vec<String> {

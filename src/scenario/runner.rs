@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::moment::Moment;
-use crate::policy::{Component, LogLine, Outcome, PolicyFault, PolicyProblem, Router, Setup};
+use crate::policy::{Component, LogLine, Needs, Outcome, PolicyFault, PolicyProblem, Router, Setup};
 use crate::seed;
 
 use super::answer::Answer;
@@ -22,12 +22,14 @@ pub(super) struct Run {
     pub(super) said: Vec<LogLine>,
     /// What a router started from what this one had saved answers to the first question, and what it logged.
     pub(super) restored: Option<(Answer, Vec<LogLine>)>,
+    /// What the router wanted to be told with the questions; `None` where nothing was asked.
+    pub(super) needs: Option<Needs>,
 }
 
 impl Run {
     /// Nothing was asked, for this reason.
     fn without_questions(answer: Answer, log: Vec<LogLine>) -> Self {
-        Self { answers: vec![answer], fuel: 0, log, said: Vec::new(), restored: None }
+        Self { answers: vec![answer], fuel: 0, log, said: Vec::new(), restored: None, needs: None }
     }
 }
 
@@ -111,7 +113,7 @@ impl Player<'_> {
             fuel = fuel.max(self.router.report().fuel.map_or(0, |(last, _)| last));
         }
         log.append(&mut self.router.take_log());
-        Ok(Run { answers, fuel, log, said, restored })
+        Ok(Run { answers, fuel, log, said, restored, needs: Some(self.router.needs().clone()) })
     }
 
     /// Another router from what this one has saved.

@@ -56,6 +56,25 @@ cases:
     assert_eq!(all.suites[0].coverage.as_ref().unwrap().untouched, [""; 0], "{all}");
 }
 
+/// A name that was misread is likelier than a case about what is not looked at, and neither fails.
+#[test]
+fn what_is_set_and_not_asked_for_is_told_by_name() {
+    let text = "policy: cost-based
+deployments: {a: {signals: {in-flight: 3}}, b: {signals: {wait-ms: 1}}}
+cases:
+  - {name: one, request: {attributes: {team: lab}, features: {code: 1}}, expect: {one_of: [a, b]}}
+";
+    let (_folder, file) = written(text);
+    let report = run(&file, &options());
+    assert_eq!(report.exit_code(), 0, "{report}");
+    let told = report.to_string();
+    let line = "note: the policy is told nothing of attribute `team`, feature `code`, signal `in-flight`: it asks for ";
+    assert!(told.contains(&format!("{line}signals wait-ms")), "{told}");
+    let (_folder, file) = written(&text.replace("in-flight", "wait-ms").replace("attributes: {team: lab}, ", ""));
+    let report = run(&file, &options());
+    assert_eq!(report.suites[0].coverage.as_ref().unwrap().unasked, ["feature `code`"], "{report}");
+}
+
 #[test]
 fn the_shipped_policies_pass_their_scenarios() {
     let report = run(&at("scenarios"), &options());

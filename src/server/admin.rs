@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::id::RequestId;
+use crate::moment::Moment;
 use crate::policy::PolicyFault;
 use crate::telemetry::PolicyFigures;
 
@@ -39,6 +40,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
                 "faults_by_kind": by_kind(&report.faults_by_kind),
                 "refusals": report.refusals,
                 "quarantined": report.quarantined,
+                "next_probe_ms": report.next_probe.map(Moment::as_millis),
                 "slow": report.slow,
                 "mean_us": report.times.mean.as_secs_f64() * 1e6,
             })

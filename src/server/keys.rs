@@ -6,6 +6,7 @@
 pub(super) mod fields;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, to_bytes};
@@ -26,7 +27,7 @@ use crate::snapshot::Caller;
 use crate::store::{KeyStore, Ledger, Unchanged};
 use crate::virtual_key::{KeyHash, PREFIX, VirtualKey};
 
-use super::{App, access, probe, refusal, shortened};
+use super::{App, access, probe, refusal, shortened, teams};
 use fields::Fields;
 
 /// Bytes of a body at most.
@@ -79,6 +80,7 @@ pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) 
         let known = keep(app, Some(&before), changed)?;
         let mut shown = shown(app, &known, now);
         shown.insert("key".to_owned(), json!(known.key.hash));
+        warn_of_team(app, &known, &mut shown);
         Ok(Value::Object(shown))
     })
     .await
@@ -255,7 +257,19 @@ fn told_once(app: &App, known: &KnownKey, key: &str, now: Moment) -> Value {
     let mut shown = shown(app, known, now);
     shown.insert("key".to_owned(), json!(key));
     shown.insert("token_id".to_owned(), json!(known.key.hash));
+    warn_of_team(app, known, &mut shown);
     Value::Object(shown)
+}
+
+/// A key may name a team that is nowhere, as an admin's may in LiteLLM: nothing of a team's bounds it, which whoever made it is to know.
+fn warn_of_team(app: &App, known: &KnownKey, shown: &mut Map<String, Value>) {
+    let Some(team) = known.key.team.as_deref().filter(|team| teams::find(app, team).is_err()) else { return };
+    let warning = format!(
+        "there is no team `{team}`, so that no limits, budget or models of a team bind this key; make the team with /team/new or under \
+         `witgate.teams` in the configuration, or give the key another `team_id`"
+    );
+    tracing::warn!(key = %known.key.name(), "{warning}");
+    shown.insert("warning".to_owned(), json!(warning));
 }
 
 /// The key that somebody wants, or one that is drawn.
@@ -282,7 +296,17 @@ fn stored<R>(app: &App, act: impl FnOnce(&Ledger) -> Result<R, String>) -> Resul
             "keys are kept in the ledger, and none is kept; set `witgate.ledger` in the configuration and start again";
         return Err(Refusal::new(RefusalKind::InvalidRequest, why));
     };
-    act(ledger).map_err(|why| Refusal::new(RefusalKind::Internal, why))
+    act(ledger).map_err(|why| not_kept(&app.gateway, why))
+}
+
+/// What is kept could not be read or written. A server that is away comes back, and whoever asks is to come back too; the fault of a file stays.
+fn not_kept(gateway: &Gateway, why: String) -> Refusal {
+    let on_server = gateway.ledger.as_ref().is_some_and(|ledger| ledger.keys().are_shared());
+    if !on_server {
+        return Refusal::new(RefusalKind::Internal, why);
+    }
+    let why = format!("the database that keeps the API keys does not answer, or not as it should: {why}");
+    Refusal::new(RefusalKind::Unavailable, why).after(Duration::from_secs(1))
 }
 
 /// Changes what is kept, as it was read. Blocks.
@@ -305,7 +329,7 @@ pub(super) fn changed(app: &App, act: impl FnOnce(&KeyStore) -> Result<(), Uncha
             );
             coded(RefusalKind::InvalidRequest, "unreadable", why)
         }
-        Unchanged::Failed(why) => Refusal::new(RefusalKind::Internal, why),
+        Unchanged::Failed(why) => not_kept(&app.gateway, why),
     })
 }
 
@@ -432,7 +456,7 @@ fn take_up(gateway: &Gateway, keys: &KeyBook, somebody_did: bool) -> Result<(), 
     let store = gateway.ledger.as_ref().map(|ledger| ledger.keys());
     let Some(store) = store.filter(|store| somebody_did || store.are_shared()) else { return Ok(()) };
     let taken_up = keys.take_up(store, || gateway.clock.now());
-    taken_up.map(drop).map_err(|why| Refusal::new(RefusalKind::Internal, format!("{why}; nothing was changed")))
+    taken_up.map(drop).map_err(|why| not_kept(gateway, format!("{why}; nothing was changed")))
 }
 
 /// Somebody else has been changing keys for too long: the ledger does not answer.

@@ -147,7 +147,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 }
 
 /// A team, and where it comes from.
-enum Found {
+pub(super) enum Found {
     Kept(KnownTeam),
     Configured(Box<KeptTeam>),
 }
@@ -164,7 +164,7 @@ impl Found {
     }
 }
 
-fn find(app: &App, id: &str) -> Result<Found, Refusal> {
+pub(super) fn find(app: &App, id: &str) -> Result<Found, Refusal> {
     let snapshot = app.gateway.live.read();
     let team = TeamId::from(id);
     if let Some(spec) = snapshot.settings.payers.teams.get(&team) {

@@ -196,7 +196,7 @@ fn moment(at: &Value) -> Option<Moment> {
             Some(BEGIN + Duration::from_secs_f64(seconds))
         }
         Value::String(text) => {
-            let fraction = text.split_once('.').map(|(_, rest)| rest.trim_end_matches('Z'));
+            let fraction = text.split_once('.').and_then(|(_, rest)| rest.split(['Z', 'z', '+', '-']).next());
             let fraction = match fraction {
                 Some(digits) => Duration::try_from_secs_f64(format!("0.{digits}").parse().ok()?).ok()?,
                 None => Duration::ZERO,
@@ -268,6 +268,9 @@ mod tests {
         assert_eq!((arrival.output_tokens, arrival.priority, &*arrival.tags), (Some(3), -1, &["a".to_owned()][..]));
         let dated = parse(r#"{"at": "2026-11-27T09:00:00.250Z", "model": "m", "input_tokens": 9}"#).expect("a line");
         assert_eq!(dated.at.iso(), "2026-11-27T09:00:00.250Z");
+        let offset =
+            parse(r#"{"at": "2026-11-27T11:00:00.250+02:00", "model": "m", "input_tokens": 9}"#).expect("a line");
+        assert_eq!(offset.at, dated.at);
         for (wrong, column, word) in [
             (r#"{"at": 1, "model": "m", "input_tokens": 9, "tokens": 3}"#, 51, "tokens"),
             (r#"{"at": -1, "model": "m", "input_tokens": 9}"#, 1, "`at`"),

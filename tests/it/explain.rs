@@ -399,6 +399,32 @@ async fn who_only_asks_ends_no_canary() {
 }
 
 #[tokio::test]
+async fn a_router_that_may_not_refuse_is_told_with_the_order_that_applied() {
+    let guest = fixture("policies/hostile.wasm");
+    let mut cursed = ask("hi");
+    cursed["priority"] = json!(666);
+    for (grant, status, says) in [
+        ("", 200, "rejected without the grant `may_reject`, so that the built-in order applied: "),
+        (", may_reject: true", 403, "refused: "),
+    ] {
+        let folder = TempDir::new().expect("a folder");
+        let own = format!(
+            "  routers: {{g: {{policy: hostile, settings: {{do: reject}}{grant}}}}}\n{}",
+            decisions(&folder, "")
+        );
+        let gateway = Gateway::start_with(&two_deployments(&own), &[("hostile.wasm", &guest)]).await;
+        let reply = gateway.post("/v1/chat/completions", &cursed).await;
+        assert_eq!(reply.status, status, "{}", reply.text);
+        let shown = told(&gateway, &reply).await;
+        assert!(shown["answer"].as_str().is_some_and(|answer| answer.starts_with(says)), "{shown}");
+        assert_eq!(row(&shown, "first")["called"], status == 200, "{shown}");
+        gateway.app.gateway.decisions.finish();
+        let text = explained(&folder, reply.header("x-request-id"));
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_a_router_refuses_is_explained_too() {
     let own = "  routers: {g: {policy: hostile, settings: {do: reject}, may_reject: true}}";
     let guest = fixture("policies/hostile.wasm");

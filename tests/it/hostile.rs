@@ -48,6 +48,7 @@ witgate: {{routers: {{g: {{policy: hostile, settings: {{do: {misdeed}}}}}}}}}
         let policy = &report["policies"][0];
         assert!(policy["faults"].as_u64().is_some_and(|faults| faults >= 3), "{misdeed}: {report}");
         assert_eq!(policy["quarantined"], true, "{misdeed}: {report}");
+        assert!(policy["next_probe_ms"].is_u64(), "{misdeed}: {report}");
     }
 }
 

@@ -188,6 +188,8 @@ async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
     let both = json!({"duration": "30d", "expires": null});
     let ends = post(&gateway, "/key/generate", both).await.json();
     assert!(ends["expires"].is_string(), "{ends}");
+    let elsewhere = post(&gateway, "/key/generate", json!({"expires": "2199-01-31T14:00:00+02:00"})).await.json();
+    assert_eq!(elsewhere["expires"], "2199-01-31T12:00:00.000Z", "{elsewhere}");
     let none = Gateway::start(&format!("{MODELS}general_settings: {{master_key: sk-master}}\n")).await;
     let reply = post(&none, "/key/generate", json!({})).await;
     assert!(reply.status == 400 && reply.text.contains("witgate.ledger"), "{}", reply.text);

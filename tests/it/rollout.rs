@@ -1047,8 +1047,12 @@ fn a_locked_gateway_loads_what_the_lock_names_and_nothing_else() {
     let shown = |name: &str| scene.path(name).display().to_string();
     let (config, policies) = (shown("config.yaml"), shown("policies"));
     let arguments = ["serve", "--locked", "--port", "0", "--config", &config, "--policies", &policies];
+    std::fs::write(scene.path("policies/another.wasm"), component("b")).expect("written");
     let (started, text) = run(&arguments);
-    assert!(!started && text.contains("policies.lock"), "{text}");
+    assert!(!started && text.matches("policies.lock: there is no such file").count() == 1, "{text}");
+    let hint = format!("`witgate policy lock {policies}` writes it");
+    assert!(text.contains(&hint) && !text.contains(".wasm: "), "{text}");
+    std::fs::remove_file(scene.path("policies/another.wasm")).expect("removed");
     // Its user writes it, and reads what is new in it.
     assert!(run(&["policy", "lock", &policies]).1.contains("counting: new, "));
     start(scene.place.path()).expect("it may be loaded");

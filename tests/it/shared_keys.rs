@@ -122,6 +122,28 @@ async fn of_what_two_gateways_change_at_once_nothing_is_lost_and_nothing_is_ther
     }
 }
 
+/// Who manages keys is told to come back, and that it is the database; once it is there again, what is asked again is done.
+#[tokio::test]
+async fn while_the_database_is_away_whoever_changes_keys_is_told_to_come_back() {
+    let Some((mut server, one, _other)) = both().await else { return };
+    assert_eq!(post(&one, "/team/new", json!({"team_id": "lab"})).await.status, 200);
+    let key = made(&one, json!({"team_id": "lab"})).await;
+    server.kill();
+    for (path, body) in [
+        ("/key/generate", json!({})),
+        ("/key/update", json!({"key": key, "user_id": "ada"})),
+        ("/key/delete", json!({"keys": [key]})),
+        ("/team/new", json!({"team_id": "other"})),
+        ("/team/block", json!({"team_id": "lab"})),
+    ] {
+        let refused = post(&one, path, body).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{path}: {}", refused.text);
+        assert!(refused.text.contains("the database that keeps the API keys does not answer"), "{}", refused.text);
+    }
+    server.begin().await;
+    assert_eq!(post(&one, "/key/delete", json!({"keys": [key]})).await.status, 200);
+}
+
 /// Whoever changes what another one has changed meanwhile, of whom it knew nothing, begins anew with that.
 #[tokio::test]
 async fn a_change_is_made_to_what_is_kept_by_now() {

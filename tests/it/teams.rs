@@ -100,6 +100,25 @@ async fn a_blank_team_leaves_a_key_in_its_own_and_null_takes_it_out() {
 }
 
 #[tokio::test]
+async fn whoever_makes_a_key_of_a_team_that_is_nowhere_is_warned() {
+    let (gateway, _folder) = started("  teams: {given: {models: [g], rpm_limit: 5}}\n").await;
+    let stray = post(&gateway, "/key/generate", json!({"team_id": "stray"})).await;
+    let told = stray.json();
+    let warning = told["warning"].as_str().unwrap_or_default();
+    assert!(stray.status == 200 && warning.contains("no team `stray`") && warning.contains("/team/new"), "{told}");
+    for fields in [json!({}), json!({"team_id": "given"})] {
+        let told = post(&gateway, "/key/generate", fields).await.json();
+        assert!(told["key"].is_string() && told["warning"].is_null(), "{told}");
+    }
+    let update = json!({"key": told["key"], "user_id": "ada"});
+    let again = post(&gateway, "/key/update", update.clone()).await.json();
+    assert_eq!(again["warning"], warning, "{again}");
+    assert_eq!(post(&gateway, "/team/new", json!({"team_id": "stray"})).await.status, 200);
+    let bound = post(&gateway, "/key/update", update).await.json();
+    assert!(bound["team_id"] == "stray" && bound["warning"].is_null(), "{bound}");
+}
+
+#[tokio::test]
 async fn a_key_is_made_anew_and_what_it_may_do_and_has_spent_stays() {
     let (gateway, _folder) = started("").await;
     let key = made(&gateway, json!({"key_alias": "study", "models": ["g"], "max_budget": 1})).await;

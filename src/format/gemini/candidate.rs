@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::logprobs;
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, ServiceTier, TokenLogprob, Usage};
+use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::signed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
@@ -64,6 +65,35 @@ fn finish(word: &str) -> Option<FinishReason> {
         | "MODEL_ARMOR" => FinishReason::ContentFilter,
         other => FinishReason::Other(other.to_owned()),
     })
+}
+
+/// Ends of a reply that went wrong while it was made: the model called a function in no words that can be read, or one that is not there, or what
+/// it said is no reply.
+const MALFORMED: [&str; 4] =
+    ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE"];
+
+impl Candidate {
+    /// Whether it has anything that is content.
+    pub(super) fn says_something(&self) -> bool {
+        self.parts.iter().any(|part| match &part.kind {
+            PartKind::Text(text) | PartKind::Reasoning { text, .. } => !text.is_empty(),
+            _ => true,
+        })
+    }
+}
+
+/// Why a reply of these alternatives, none of which says anything, is none: told as a stop, an agent would take it for the end of its work.
+pub(super) fn malformed(candidates: &[Candidate]) -> Option<AttemptFault> {
+    let (word, ended) = candidates.iter().find_map(|candidate| match &candidate.finish {
+        Some(FinishReason::Other(word)) if MALFORMED.contains(&word.as_str()) => Some((word, candidate)),
+        _ => None,
+    })?;
+    if candidates.iter().any(Candidate::says_something) {
+        return None;
+    }
+    let told = ended.rest.get("finishMessage").and_then(Value::as_str).map(|told| format!(": {told}"));
+    let message = format!("the provider ended its reply before any content with {word}{}", told.unwrap_or_default());
+    Some(AttemptFault { code: Some(word.clone()), ..AttemptFault::new(FaultKind::BrokenStream, message) })
 }
 
 fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String) -> Result<Part, Mismatch> {

@@ -27,6 +27,8 @@ pub(super) struct Decoder {
     /// Tool calls so far, over all alternatives: their ids are told apart by it.
     made: u32,
     choices: BTreeMap<u32, ChoiceState>,
+    /// Whether anything that is content has come, of any alternative.
+    said: bool,
     /// What the model looked up so far.
     searched: Searched,
     /// The body has ended.
@@ -49,7 +51,7 @@ impl EventDecoder for Decoder {
         if value.get("error").is_some_and(|error| !error.is_null()) {
             return Err(error::read_inside_stream(&value));
         }
-        self.read(value, out).map_err(Mismatch::into_fault)
+        self.read(value, out).map_err(Mismatch::into_fault)?.map_or(Ok(()), Err)
     }
 
     fn end(&mut self) {
@@ -64,7 +66,8 @@ impl EventDecoder for Decoder {
 }
 
 impl Decoder {
-    fn read(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    /// Appends what an event means. A reply that ends without being one is a fault, with what it cost.
+    fn read(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<Option<AttemptFault>, Mismatch> {
         let blocked = candidate::blocked(&value);
         self.searched.add(&value);
         let mut fields = Fields::of(value, &Path::Root)?;
@@ -88,18 +91,28 @@ impl Decoder {
         if list.is_empty() && blocked && self.choices.is_empty() {
             let finish = Some(FinishReason::ContentFilter);
             self.candidate(Candidate { finish, ..Candidate::default() }, out);
-            return Ok(());
+            return Ok(None);
         }
-        for (place, value) in list.into_iter().enumerate() {
-            let (id, made) = (self.id.as_str(), &mut self.made);
-            let mut next = || {
-                *made += 1;
-                format!("call_{id}_{made}")
-            };
-            let read = candidate::read(value, &path.index(place), &mut next)?;
-            self.candidate(read, out);
+        let (id, made) = (self.id.as_str(), &mut self.made);
+        let mut next = || {
+            *made += 1;
+            format!("call_{id}_{made}")
+        };
+        let read =
+            list.into_iter().enumerate().map(|(place, value)| candidate::read(value, &path.index(place), &mut next));
+        let candidates = read.collect::<Result<Vec<_>, _>>()?;
+        if let Some(fault) = candidate::malformed(&candidates).filter(|_| !self.said) {
+            let used = out.iter().rev().find_map(|chunk| match &chunk.delta {
+                Delta::Usage(usage) => Some(Box::new(usage.clone())),
+                _ => None,
+            });
+            return Ok(Some(AttemptFault { used, ..fault }));
         }
-        Ok(())
+        self.said |= candidates.iter().any(Candidate::says_something);
+        for candidate in candidates {
+            self.candidate(candidate, out);
+        }
+        Ok(None)
     }
 
     fn candidate(&mut self, candidate: Candidate, out: &mut Vec<Chunk>) {

@@ -8,13 +8,18 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::format::json::Json;
 use crate::format::status;
 
+/// What a quota of a day is left alone for at least: as long as an account that has nothing left. `RetryInfo` tells of the minute alone, and the
+/// other models of the key have quotas of their own.
+const OF_A_DAY: Duration = Duration::from_secs(600);
+
 /// Reads a refusal of the provider's.
 pub(super) fn read(code: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
-    let mut key = false;
+    let (mut key, mut day) = (false, false);
     let mut fault = status::refusal(code, headers, body, |value| {
-        key = is_of_the_key(value);
+        (key, day) = (is_of_the_key(value), is_of_the_day(value));
         details(value)
     });
+    leave_alone(&mut fault, day);
     // A key that is not valid is answered with 400.
     if key {
         fault.kind = FaultKind::Misconfigured;
@@ -31,7 +36,15 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     let code = error(value).get("code").and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
     fault.kind = code.map_or(FaultKind::Unavailable, status::kind);
     status::wait_as_said(&mut fault);
+    leave_alone(&mut fault, is_of_the_day(value));
     fault
+}
+
+/// Where the quota of the day is used up, a wait of seconds is of no use.
+fn leave_alone(fault: &mut AttemptFault, day: bool) {
+    if day && fault.kind == FaultKind::RateLimited {
+        fault.retry_after = fault.retry_after.max(Some(OF_A_DAY));
+    }
 }
 
 fn error<'a, 'b>(value: &'a Json<'b>) -> &'a Json<'b> {
@@ -59,6 +72,13 @@ fn entries<'a, 'b>(value: &'a Json<'b>) -> &'a [Json<'b>] {
 fn retry_delay(value: &Json<'_>) -> Option<Duration> {
     let delay = entries(value).iter().find_map(|entry| entry.get("retryDelay")?.as_str())?;
     Duration::try_from_secs_f64(delay.strip_suffix('s')?.parse().ok()?).ok()
+}
+
+/// `QuotaFailure.violations[].quotaId`: `GenerateRequestsPerDayPerProjectPerModel-FreeTier` and its like.
+fn is_of_the_day(value: &Json<'_>) -> bool {
+    let violations = entries(value).iter().flat_map(|entry| entry.items("violations"));
+    let mut quotas = violations.filter_map(|violation| violation.get("quotaId")?.as_str());
+    quotas.any(|quota| quota.contains("PerDay"))
 }
 
 fn is_of_the_key(value: &Json<'_>) -> bool {

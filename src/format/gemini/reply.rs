@@ -17,10 +17,11 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
     if value.get("error").is_some_and(|error| !error.is_null()) {
         return Err(error::read_inside_stream(&value));
     }
-    read_value(value).map_err(Mismatch::into_fault)
+    read_value(value).map_err(Mismatch::into_fault)?
 }
 
-fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
+/// Reads one that is no error. What was not made is a fault all the same, with what it cost.
+fn read_value(value: Json<'_>) -> Result<Result<Reply, AttemptFault>, Mismatch> {
     let blocked = candidate::blocked(&value);
     let mut searched = Searched::default();
     searched.add(&value);
@@ -36,14 +37,18 @@ fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     };
     let list = fields.list("candidates")?.unwrap_or_default();
     let read = list.into_iter().enumerate().map(|(place, value)| candidate::read(value, &path.index(place), &mut next));
-    let mut choices = read.map(|candidate| candidate.map(choice)).collect::<Result<Vec<_>, _>>()?;
+    let candidates = read.collect::<Result<Vec<_>, _>>()?;
+    if let Some(fault) = candidate::malformed(&candidates) {
+        return Ok(Err(AttemptFault { used: usage.map(Box::new), ..fault }));
+    }
+    let mut choices: Vec<Choice> = candidates.into_iter().map(choice).collect();
     if choices.is_empty() {
         if !blocked {
             return Err(Mismatch::missing(&path));
         }
         choices.push(choice(Candidate { finish: Some(FinishReason::ContentFilter), ..Candidate::default() }));
     }
-    Ok(Reply { id, model, created: None, choices, usage, dialect: DIALECT, rest: fields.telling_rest() })
+    Ok(Ok(Reply { id, model, created: None, choices, usage, dialect: DIALECT, rest: fields.telling_rest() }))
 }
 
 fn choice(candidate: Candidate) -> Choice {

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::{Choice, Chunk, Delta, FinishReason, Part, PartKind, ServiceTier};
+use crate::fault::FaultKind;
 use crate::format::call_id::{signature_of, signed};
 use crate::format::{Anthropic, ClientApi, ClientRequest, NO_QUIRKS, OpenAi, Quirks};
 
@@ -346,4 +347,58 @@ fn thinking_that_another_provider_hid_comes_back_through_its_clients() {
         Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
     let sent = Gemini.encode(&request, &target).unwrap().body;
     assert!(!String::from_utf8_lossy(&sent).contains("c2VhbGVk"), "{sent:?}");
+}
+
+#[test]
+fn a_quota_of_the_day_is_left_alone_for_longer_than_the_minute_s() {
+    let waited = |quota: &str, delay: &str, status: u16| {
+        let body = json!({"error": {"code": status, "message": "You exceeded your current quota.", "status": "RESOURCE_EXHAUSTED", "details": [
+            {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota, "quotaValue": "20"}]},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay},
+        ]}});
+        let whole = Gemini.decode_error(status, &HeaderMap::new(), body.to_string().as_bytes());
+        let streamed = Gemini.decode(body.to_string().as_bytes()).unwrap_err();
+        assert_eq!((whole.kind, whole.retry_after), (streamed.kind, streamed.retry_after));
+        (whole.kind, whole.retry_after.map(|wait| wait.as_secs()))
+    };
+    let of_a_day = "GenerateRequestsPerDayPerProjectPerModel-FreeTier";
+    assert_eq!(waited(of_a_day, "34s", 429), (FaultKind::RateLimited, Some(600)));
+    assert_eq!(waited(of_a_day, "7200s", 429), (FaultKind::RateLimited, Some(7200)));
+    assert_eq!(waited(of_a_day, "34s", 503), (FaultKind::Unavailable, Some(34)));
+    let of_a_minute = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier";
+    assert_eq!(waited(of_a_minute, "34s", 429), (FaultKind::RateLimited, Some(34)));
+}
+
+#[test]
+fn a_reply_that_went_wrong_before_any_content_is_a_fault_with_the_provider_s_words_and_what_it_cost() {
+    let read = |event: &Value, before: &[&Value]| {
+        let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::<Chunk>::new());
+        let events = before.iter().copied().chain([event]).map(|event| format!("data: {event}\n\n"));
+        let streamed = decoder.push(events.collect::<String>().as_bytes(), &mut chunks);
+        let finished = chunks.iter().any(|chunk| matches!(chunk.delta, Delta::Finish(_)));
+        (Gemini.decode(event.to_string().as_bytes()), streamed, finished)
+    };
+    let usage = json!({"promptTokenCount": 30, "candidatesTokenCount": 4});
+    for word in ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE"] {
+        let candidate =
+            json!({"content": {}, "finishReason": word, "finishMessage": "Malformed function call: print("});
+        let (whole, streamed, finished) = read(&json!({"candidates": [candidate], "usageMetadata": usage}), &[]);
+        for fault in [whole.unwrap_err(), streamed.unwrap_err()] {
+            assert_eq!((fault.kind, fault.code.as_deref()), (FaultKind::BrokenStream, Some(word)));
+            assert!(fault.message.contains(word) && fault.message.ends_with(": Malformed function call: print("));
+            let used = fault.used.unwrap();
+            assert_eq!((used.input_tokens, used.output_tokens), (30, 4));
+        }
+        assert!(!finished, "{word}");
+    }
+    // Where something was said, it is a reply.
+    let text = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]});
+    let end = json!({"candidates": [{"finishReason": "MALFORMED_RESPONSE"}]});
+    let (whole, streamed, finished) = read(&end, &[&text]);
+    assert!(whole.is_err() && streamed.is_ok() && finished);
+    let said = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "MALFORMED_RESPONSE"}]});
+    let (whole, streamed, finished) = read(&said, &[]);
+    assert!(whole.is_ok() && streamed.is_ok() && finished);
+    let (whole, ..) = read(&json!({"candidates": [{"finishReason": "STOP"}]}), &[]);
+    assert_eq!(whole.unwrap().choices[0].finish, Some(FinishReason::Stop));
 }

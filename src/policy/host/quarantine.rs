@@ -49,6 +49,11 @@ impl Quarantine {
         self.is_on.load(Ordering::Acquire)
     }
 
+    /// From when on the next probe is let through, where it is on.
+    pub(super) fn next_probe(&self) -> Option<Moment> {
+        self.is_on().then(|| self.state().next_probe)
+    }
+
     /// Whether a use that `begins`, or a call of one that goes on, may be made now; under quarantine as a probe.
     ///
     /// # Errors
@@ -154,10 +159,12 @@ mod tests {
         let probes = [101, 159, 160, 161, 219, 220].map(|secs| is_probe(&quarantine, secs, None));
         assert_eq!(probes, [false, false, true, false, false, true]);
         assert!(!quarantine.failed(at(220), None) && quarantine.is_on(), "it failed again");
+        assert_eq!(quarantine.next_probe(), Some(at(280)));
         assert!(!is_probe(&quarantine, 279, None));
         let probe = quarantine.admits(at(280), None, true).ok().flatten();
         assert!(probe.is_some_and(|probe| quarantine.passed(probe) && !quarantine.passed(probe)));
         assert_eq!(quarantine.admits(at(280), None, true), Ok(None));
+        assert_eq!(quarantine.next_probe(), None, "nothing is waited for");
         assert!(!quarantine.failed(at(280), None), "three more, as at first");
     }
 

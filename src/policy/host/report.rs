@@ -4,6 +4,7 @@ use super::engine::Digest;
 use super::fault::PolicyFault;
 use super::stats::{CallHistogram, CallTimes};
 use crate::id::PolicyName;
+use crate::moment::Moment;
 
 /// A policy's work so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct PolicyReport {
     pub refusals: u64,
     /// Whether it is not called any more.
     pub quarantined: bool,
+    /// From when on it is called once, to see whether it answers again, where it is quarantined.
+    pub next_probe: Option<Moment>,
     /// Whether its calls are made beside the threads that serve, because they take long.
     pub slow: bool,
     /// Whether it did not take the state it was offered first, and began with another or empty.

@@ -252,6 +252,7 @@ impl<C: Contract> PolicyRuntime<C> {
             faults_by_kind,
             refusals: self.stats.refusals.load(Ordering::Relaxed),
             quarantined: self.stats.quarantined(),
+            next_probe: self.stats.next_probe(),
             slow: self.stats.is_slow(),
             state_refused: self.untaken.is_some(),
             times: self.stats.times(),

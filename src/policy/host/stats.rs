@@ -170,6 +170,11 @@ impl Stats {
         self.quarantine.is_on()
     }
 
+    /// From when on one that is quarantined is tried again.
+    pub(in crate::policy) fn next_probe(&self) -> Option<Moment> {
+        self.quarantine.next_probe()
+    }
+
     pub(in crate::policy) fn faults(&self) -> [u64; PolicyFault::KINDS.len()] {
         std::array::from_fn(|kind| self.faults[kind].load(Ordering::Relaxed))
     }

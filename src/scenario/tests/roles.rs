@@ -167,6 +167,15 @@ fn a_provider_that_answers_otherwise_is_told_what_was_expected() {
     }
 }
 
+#[test]
+fn an_attribute_that_is_set_and_not_asked_for_is_told() {
+    let case = "request: {messages: [{role: user, content: hi}], attributes: {team: lab}}";
+    let expect = "expect: {messages: [{role: user, content: hi}]}";
+    let (code, text) = told(&format!("policy: redact\ncases:\n  - name: one\n    {case}\n    {expect}\n"));
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("note: the policy is told nothing of attribute `team`: it asks for "), "{text}");
+}
+
 fn rewritten(text: &str) -> (String, Report) {
     let (_folder, file) = written(text);
     let report = run(&file, &Options { update: true, ..options() });
@@ -361,4 +370,24 @@ fn a_project_that_is_not_built_yet_is_told_how() {
     let told = told(run(folder.path(), &options()));
     let way = format!("`witgate policy build {}` makes it", folder.path().display());
     assert!(told.contains("mine.wasm: No such file") && told.ends_with(&way), "{told}");
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_component_is_told_with_what_to_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path();
+    let told = || {
+        let told = check(project, &options()).suites[0].broken.clone().unwrap();
+        assert_eq!(look(project, &options()).unwrap_err(), told);
+        assert_eq!(bench(project, &[1], &options()).unwrap_err(), told);
+        told
+    };
+    let shown = project.display();
+    assert_eq!(told(), format!("{shown}: is a folder\nhint: name a component, a `.wasm` file"));
+    fs::write(project.join("policy.toml"), "name = \"mine\"\nworld = \"router\"\nlanguage = \"rust\"\n").unwrap();
+    let way = format!("not built\nhint: `witgate policy build {shown}` makes {shown}/mine.wasm; name that");
+    assert!(told().ends_with(&way), "{}", told());
+    fs::write(project.join("mine.wasm"), "").unwrap();
+    let way = format!("a policy project\nhint: name its component: {shown}/mine.wasm");
+    assert!(told().ends_with(&way), "{}", told());
 }
