@@ -14,7 +14,7 @@ use crate::fault::{AttemptFault, Cause, FaultKind, RefusalKind};
 use crate::id::GroupName;
 
 pub use causes::{cause_of, classify};
-pub use overrides::{Overrides, steering_field};
+pub use overrides::{Overrides, WITHOUT_EFFECT, steering_field};
 
 /// LiteLLM's classes of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

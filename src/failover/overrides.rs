@@ -27,21 +27,13 @@ const NAMES: [&str; 12] = [
 ];
 /// Beginnings of names that hold a provider's credentials or address.
 const BEGINNINGS: [&str; 4] = ["aws", "azure", "vertex", "watsonx"];
-/// What LiteLLM reads of a request as a whole: it acts before a group is chosen, or not at all, and no provider is to get it.
-const OF_THE_REQUEST: [&str; 30] = [
-    "additional_drop_params",
-    "allowed_openai_params",
+/// What LiteLLM reads of a request's body and nothing here acts on: it changes no answer.
+pub const WITHOUT_EFFECT: [&str; 18] = [
     "cache",
     "caching",
-    "content_policy_fallbacks",
     "context_window_fallback_dict",
-    "context_window_fallbacks",
     "cooldown_time",
-    "disable_fallbacks",
-    "drop_params",
     "enable_tag_filtering",
-    "fallbacks",
-    "guardrails",
     "litellm_call_id",
     "litellm_logging_obj",
     "litellm_session_id",
@@ -52,14 +44,28 @@ const OF_THE_REQUEST: [&str; 30] = [
     "mock_testing_context_fallbacks",
     "mock_testing_fallbacks",
     "no-log",
-    "num_retries",
     "request_timeout",
     "retry_policy",
     "retry_strategy",
+];
+/// What else LiteLLM reads of a request as a whole: it acts before a group is chosen, and no provider is to get it.
+const OF_THE_REQUEST: [&str; 12] = [
+    "additional_drop_params",
+    "allowed_openai_params",
+    "content_policy_fallbacks",
+    "context_window_fallbacks",
+    "disable_fallbacks",
+    "drop_params",
+    "fallbacks",
+    "guardrails",
+    "num_retries",
     "stream",
     "stream_timeout",
     "timeout",
 ];
+/// Of these, what would hold a request back, lead it on or change its form: nobody does without it unasked.
+const NEVER_LEFT_OUT: [&str; 5] =
+    ["content_policy_fallbacks", "context_window_fallbacks", "fallbacks", "guardrails", "stream"];
 /// Objects whose fields are, or are taken for, fields of the request itself.
 const WRAPPERS: [&str; 4] = ["extrabody", "generationconfig", "httpoptions", "litellmparams"];
 
@@ -95,7 +101,21 @@ pub struct Overrides {
     messages: bool,
 }
 
+/// Whether a field acts on a request as a whole, or on nothing.
+fn is_of_the_request(name: &str) -> bool {
+    WITHOUT_EFFECT.contains(&name) || OF_THE_REQUEST.contains(&name)
+}
+
 impl Overrides {
+    /// Takes out the fields of a file that act on a request as a whole and that it is served without: their names.
+    #[must_use]
+    pub fn leave_out(fields: &mut Map<String, Value>) -> Vec<String> {
+        let left_out = |name: &&String| is_of_the_request(name) && !NEVER_LEFT_OUT.contains(&name.as_str());
+        let names: Vec<String> = fields.keys().filter(left_out).cloned().collect();
+        fields.retain(|name, _| !names.contains(name));
+        names
+    }
+
     /// Reads the fields beside `model`; `None` where there are none.
     ///
     /// # Errors
@@ -105,7 +125,7 @@ impl Overrides {
         if fields.is_empty() {
             return Ok(None);
         }
-        let other = || fields.keys().find(|name| OF_THE_REQUEST.contains(&name.as_str())).cloned();
+        let other = || fields.keys().find(|name| is_of_the_request(name)).cloned();
         if let Some(name) = steering_field(&fields).or_else(other) {
             let message = format!("`{name}` cannot be set by a fallback; make a group with what it is to say");
             return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(name));

@@ -57,6 +57,11 @@ fn a_fallback_may_ask_otherwise_but_not_steer() {
         assert_eq!(refused.param.as_deref(), Some(name));
         assert!(refused.message.contains("make a group"), "{}", refused.message);
     }
+    // A file that says them is served without, but not without what holds back or leads on.
+    let mut given =
+        fields(&json!({"model": "b", "temperature": 0, "timeout": 1, "num_retries": 2, "guardrails": ["g"]}));
+    assert_eq!(Overrides::leave_out(&mut given), ["timeout", "num_retries"]);
+    assert_eq!(given, fields(&json!({"model": "b", "temperature": 0, "guardrails": ["g"]})));
     let overrides =
         Overrides::parse(fields(&json!({"model": "b", "temperature": 0.5, "max_tokens": 7}))).unwrap().unwrap();
     let body = json!({"model": "a", "max_tokens": 100, "stream": true, "seed": 3,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::catalog::LeftOut;
 use crate::chat::{ChatRequest, check_path};
-use crate::failover::{Overrides, Target};
+use crate::failover::{Overrides, Target, WITHOUT_EFFECT};
 use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::format;
 use crate::id::GroupName;
@@ -50,27 +50,6 @@ const RETRIES: HeaderName = HeaderName::from_static("x-litellm-num-retries");
 const TIMEOUT: HeaderName = HeaderName::from_static("x-litellm-timeout");
 const STREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-litellm-stream-timeout");
 
-/// What LiteLLM reads of a request's body and nothing here acts on: it changes no answer.
-const WITHOUT_EFFECT: [&str; 18] = [
-    "cache",
-    "caching",
-    "context_window_fallback_dict",
-    "cooldown_time",
-    "enable_tag_filtering",
-    "litellm_call_id",
-    "litellm_logging_obj",
-    "litellm_session_id",
-    "litellm_trace_id",
-    "max_fallbacks",
-    "max_retries",
-    "mock_testing_content_policy_fallbacks",
-    "mock_testing_context_fallbacks",
-    "mock_testing_fallbacks",
-    "no-log",
-    "request_timeout",
-    "retry_policy",
-    "retry_strategy",
-];
 /// The groups that take over, whatever failed. A provider may have a field of this name, too.
 const FALLBACKS: &str = "fallbacks";
 /// What would hold a request back there.

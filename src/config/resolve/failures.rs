@@ -116,7 +116,13 @@ impl Known<'_, '_> {
             reader.problem(target.at, message, groups.did_you_mean(name));
             return None;
         };
-        match Overrides::parse(target.fields.clone()) {
+        let mut fields = target.fields.clone();
+        for field in Overrides::leave_out(&mut fields) {
+            let message =
+                format!("`{field}` acts on a request as a whole, and not at the fallback `{name}`: it is left out");
+            reader.leave_out(target.at, message, "make a group with what it is to say");
+        }
+        match Overrides::parse(fields) {
             Ok(overrides) => Some(Target { group, overrides: overrides.map(Arc::new) }),
             Err(refusal) => {
                 reader.problem(target.at, refusal.message, "as a client would write it in a request");
