@@ -38,7 +38,7 @@ pub struct PerDimension<T>([T; COUNT]);
 impl<T> PerDimension<T> {
     /// Made from a value for each.
     pub fn from_fn(mut make: impl FnMut(Dimension) -> T) -> Self {
-        Self(Dimension::ALL.map(&mut make))
+        Self(std::array::from_fn(|place| make(Dimension::ALL[place])))
     }
 }
 
@@ -73,19 +73,21 @@ pub(super) type Amount = PerDimension<u64>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds(Amount);
 
+// Plain loops over the places: what is reckoned for every scope of every request becomes a few instructions in a row, where chains of
+// iterators became calls.
 impl Amount {
     #[inline]
     pub(super) fn plus(mut self, other: &Self) -> Self {
-        for (own, other) in self.0.iter_mut().zip(other.0) {
-            *own = own.saturating_add(other);
+        for place in 0..COUNT {
+            self.0[place] = self.0[place].saturating_add(other.0[place]);
         }
         self
     }
 
     #[inline]
     pub(super) fn minus(mut self, other: &Self) -> Self {
-        for (own, other) in self.0.iter_mut().zip(other.0) {
-            *own = own.saturating_sub(other);
+        for place in 0..COUNT {
+            self.0[place] = self.0[place].saturating_sub(other.0[place]);
         }
         self
     }
@@ -107,20 +109,20 @@ impl Amount {
     /// Puts another amount in the place of one.
     #[inline]
     pub(super) fn replace(&mut self, held: &Self, actual: &Self) {
-        for (own, (held, actual)) in self.0.iter_mut().zip(held.0.iter().zip(&actual.0)) {
-            *own = own.saturating_sub(*held).saturating_add(*actual);
+        for place in 0..COUNT {
+            self.0[place] = self.0[place].saturating_sub(held.0[place]).saturating_add(actual.0[place]);
         }
     }
 
     /// Whether it is at least as much in every dimension.
     #[inline]
     pub(super) fn covers(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).all(|(own, other)| own >= other)
+        (0..COUNT).all(|place| self.0[place] >= other.0[place])
     }
 
     #[inline]
     pub(super) fn is_nothing(&self) -> bool {
-        self.0.iter().all(|amount| *amount == 0)
+        *self == Self::default()
     }
 }
 
@@ -135,12 +137,11 @@ impl Bounds {
     /// guessed wrong.)
     #[inline]
     pub(super) fn admit(&self, used: &Amount, amount: &Amount) -> bool {
-        let both = used.0.iter().zip(&amount.0);
-        self.0
-            .0
-            .iter()
-            .zip(both)
-            .fold(true, |fits, (limit, (used, amount))| fits & (used.saturating_add(*amount) <= *limit))
+        let mut fits = true;
+        for place in 0..COUNT {
+            fits &= used.0[place].saturating_add(amount.0[place]) <= self.0.0[place];
+        }
+        fits
     }
 
     /// The lower of both limits in each dimension.

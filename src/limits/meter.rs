@@ -201,8 +201,13 @@ impl Meter {
 
     #[inline]
     pub(super) fn fits(&mut self, now: Moment, amount: &Amount) -> bool {
+        if self.others.is_none() {
+            // Nearly always.
+            self.window.advance(now);
+            return self.bounds.admit(&self.window.total().plus(&self.open), amount);
+        }
         let used = self.used(now);
-        self.bounds.admit(&used, amount) && (self.others.is_none() || self.missing_of_share(now, amount).is_nothing())
+        self.bounds.admit(&used, amount) && self.missing_of_share(now, amount).is_nothing()
     }
 
     pub(super) fn at_most_half(&mut self, now: Moment, amount: &Amount) -> bool {

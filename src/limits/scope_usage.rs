@@ -229,12 +229,13 @@ impl From<Demand> for Amount {
     fn from(demand: Demand) -> Self {
         let Demand { input_tokens, output_tokens, cost } = demand;
         let (input, output) = (input_tokens.min(LARGEST), output_tokens.min(LARGEST));
-        PerDimension::from_fn(|dimension| match dimension {
-            Dimension::Requests | Dimension::InFlight => 1,
-            Dimension::Tokens => input + output,
-            Dimension::InputTokens => input,
-            Dimension::OutputTokens => output,
-            Dimension::Cost => cost.0.min(LARGEST),
-        })
+        let mut amount = Self::default();
+        amount[Dimension::Requests] = 1;
+        amount[Dimension::InFlight] = 1;
+        amount[Dimension::Tokens] = input + output;
+        amount[Dimension::InputTokens] = input;
+        amount[Dimension::OutputTokens] = output;
+        amount[Dimension::Cost] = cost.0.min(LARGEST);
+        amount
     }
 }
