@@ -2,7 +2,7 @@
 //!
 //! The rule: every line is read before any is sent, and what is wrong with it is said then. A line is a request like any other, last
 //! in every queue, and its end is on the disk before it counts: whatever ends the process, only what was under way is asked again.
-//! What a line asks stays in its file until it is sent; in memory are the lines in hand.
+//! What a line asks stays in its file until it is sent; in memory are the lines in flight.
 //!
 //! [`Runner`] carries out the lines of one batch, for the command and for `/v1/batches` ([`Batches`]) alike.
 

@@ -1,5 +1,6 @@
 //! The `witgate` command: what can be asked of it, and what each word does.
 
+mod ask;
 mod batch;
 mod check;
 mod connections;
@@ -532,14 +533,6 @@ fn say(text: impl fmt::Display) {
 fn fail(text: impl fmt::Display) -> ExitCode {
     let _reader_left = writeln!(std::io::stderr().lock(), "error: {text}");
     ExitCode::FAILURE
-}
-
-/// Why a running gateway gives nothing, with what to do about it where nobody answered: one that answers says itself what is wrong.
-fn not_asked(fault: String) -> String {
-    if fault.contains(": answered ") {
-        return fault;
-    }
-    format!("{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key")
 }
 
 /// The process's environment.

@@ -31,6 +31,7 @@ pub use experiment::{
     BatchShape, ExpectShape, ExperimentFile, InputKind, InputShape, Located, RunShape, Spot, Subset, VariableShape,
     VariableValue, load_experiment, parse_experiment,
 };
+pub use models::prices_of;
 pub use problem::{Problem, Problems, closest, nearest_first};
 pub use report::{Grade, KeyReport};
 pub use resolve::{Filled, filled, known_models};

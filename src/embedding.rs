@@ -8,9 +8,8 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -21,6 +20,7 @@ use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
+use crate::background_thread::BackgroundThread;
 use crate::batch;
 use crate::fault::RefusalKind;
 use crate::format::{ClientRequest, operation_at};
@@ -33,7 +33,7 @@ use crate::shared_limits::VectorStore;
 use crate::snapshot::{Caller, EmbeddingMaker};
 
 /// Vectors that are made at once.
-const HANDS: usize = 64;
+const AT_ONCE: usize = 64;
 /// The longest that one is made.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long a call may take to be sent, though nobody waits for it that long: it is for whoever asks the same next.
@@ -41,48 +41,14 @@ const TO_BE_SENT: Duration = Duration::from_secs(2);
 /// The API that vectors are asked for through.
 const PATH: &str = "/v1/embeddings";
 
-/// The thread on which vectors are made. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Embedder {
-    stop: CancellationToken,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Embedder {
-    /// Begins to make what is wanted in this gateway. What is made is kept in `store` too, where there is one.
-    ///
-    /// # Errors
-    /// There is no thread for it, in words.
-    pub fn start(gateway: &Arc<Gateway>, store: Option<VectorStore>) -> Result<Self, String> {
-        let stop = CancellationToken::new();
-        let mut thread = None;
-        if let Some(texts) = gateway.embeddings.open() {
-            let (gateway, stop) = (Arc::clone(gateway), stop.clone());
-            let named = std::thread::Builder::new().name("embeddings".to_owned());
-            let spawned =
-                named.spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(work(&gateway, texts, store.as_ref(), &stop)),
-                    Err(fault) => tracing::error!(%fault, "no vectors are made: no event loop"),
-                });
-            thread = Some(spawned.map_err(|fault| format!("no thread to make vectors on: {fault}"))?);
-        }
-        Ok(Self { stop, thread: Mutex::new(thread) })
-    }
-
-    /// Stops: what waits is not made, and a call under way is given up. Blocks until it has stopped.
-    pub fn finish(&self) {
-        self.stop.cancel();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that makes vectors ended by a fault");
-        }
-    }
-}
-
-impl Drop for Embedder {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+/// Begins to make what is wanted in this gateway. What is made is kept in `store` too, where there is one.
+///
+/// # Errors
+/// There is no thread for it, or another makes them already, in words.
+pub fn start(gateway: &Arc<Gateway>, store: Option<VectorStore>) -> Result<BackgroundThread, String> {
+    let texts = gateway.embeddings.open().ok_or("this gateway's vectors are made already")?;
+    let gateway = Arc::clone(gateway);
+    BackgroundThread::start("embeddings", move |stop| async move { work(&gateway, texts, store.as_ref(), &stop).await })
 }
 
 /// What came of one piece of work: of a text; or something was kept.
@@ -152,7 +118,7 @@ async fn work(
                     tell(told.clone());
                 }
             }
-            text = texts.recv(), if running.len() < HANDS => {
+            text = texts.recv(), if running.len() < AT_ONCE => {
                 let Some(ToEmbed { group, source, text, key, until, tell }) = text else { return };
                 if let Some((wanted, others)) = waiting.get_mut(&key) {
                     wanted.extend(until);

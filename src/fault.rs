@@ -404,6 +404,21 @@ impl Refusal {
         }
     }
 
+    /// Whether the same request may succeed a while later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let passes = matches!(
+            self.kind,
+            RefusalKind::RateLimited
+                | RefusalKind::Upstream
+                | RefusalKind::Unavailable
+                | RefusalKind::TimedOut
+                | RefusalKind::Unparsed
+                | RefusalKind::Internal
+        );
+        passes && !self.is_for_good()
+    }
+
     /// The same, telling when to come back.
     #[must_use]
     pub const fn after(mut self, wait: Duration) -> Self {

@@ -6,8 +6,7 @@
 //! else fails with it. A judge's own reply is never judged.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
+use crate::background_thread::BackgroundThread;
 use crate::batch;
 use crate::catalog::JudgeChoice;
 use crate::fault::{Refusal, RefusalKind};
@@ -26,7 +26,7 @@ use crate::snapshot::GroupRuntime;
 use crate::store::{Judgement, Ledger};
 
 /// Replies that are judged at once: few, since each may take a place in a queue of people's requests.
-const HANDS: usize = 4;
+const AT_ONCE: usize = 4;
 /// Bytes of a verdict's reason that are kept.
 const REASON: usize = 4096;
 /// Tokens of a verdict at most, where its models have no bound of their own. A verdict takes a hundred. A model that reasons first
@@ -36,48 +36,14 @@ pub(crate) const VERDICT_TOKENS: u32 = 2_000;
 /// The API that judges are asked through.
 const PATH: &str = "/v1/chat/completions";
 
-/// The thread on which replies are judged. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Judges {
-    stop: CancellationToken,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Judges {
-    /// Begins to judge what is drawn in this gateway.
-    ///
-    /// # Errors
-    /// There is no thread for it, in words.
-    pub fn start(gateway: &Arc<Gateway>) -> Result<Self, String> {
-        let stop = CancellationToken::new();
-        let mut thread = None;
-        if let Some(replies) = gateway.judging.open() {
-            let (gateway, stop) = (Arc::clone(gateway), stop.clone());
-            let named = std::thread::Builder::new().name("judges".to_owned());
-            let spawned =
-                named.spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(work(&gateway, replies, &stop)),
-                    Err(fault) => tracing::error!(%fault, "replies are not judged: no event loop"),
-                });
-            thread = Some(spawned.map_err(|fault| format!("no thread to judge replies on: {fault}"))?);
-        }
-        Ok(Self { stop, thread: Mutex::new(thread) })
-    }
-
-    /// Stops: what waits is not judged, and a judge's call under way is given up. Blocks until it has stopped.
-    pub fn finish(&self) {
-        self.stop.cancel();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of the judges ended by a fault");
-        }
-    }
-}
-
-impl Drop for Judges {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+/// Begins to judge what is drawn in this gateway.
+///
+/// # Errors
+/// There is no thread for it, or another judges already, in words.
+pub fn start(gateway: &Arc<Gateway>) -> Result<BackgroundThread, String> {
+    let replies = gateway.judging.open().ok_or("this gateway's replies are judged already")?;
+    let gateway = Arc::clone(gateway);
+    BackgroundThread::start("judges", move |stop| async move { work(&gateway, replies, &stop).await })
 }
 
 /// Judges what comes until it is to stop.
@@ -88,7 +54,7 @@ async fn work(gateway: &Arc<Gateway>, mut replies: Receiver<Box<ToJudge>>, stop:
             biased;
             () = stop.cancelled() => return,
             Some(()) = running.next() => {}
-            reply = replies.recv(), if running.len() < HANDS => match reply {
+            reply = replies.recv(), if running.len() < AT_ONCE => match reply {
                 Some(reply) => running.push(judge(gateway, reply)),
                 None => return,
             }

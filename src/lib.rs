@@ -40,6 +40,7 @@ pub mod shared_limits;
 pub mod store;
 pub mod telemetry;
 // L3: state
+pub mod background_thread;
 pub mod builtin_policies;
 pub mod decisions;
 pub mod keys;

@@ -156,31 +156,16 @@ fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteRepo
     let (component, tried) = named(engine, &suite::policy(&text, &name)?, file, options)?;
     let mut report = SuiteReport { component: tried, ..SuiteReport::new(file, &component) };
     let (file_text, update) = ((text.as_str(), name.as_str()), options.update);
-    // What a file may say depends on the role; one of several is tried as the first. What was written anew is checked when it is run.
+    // What a file may say depends on the role; one of several is tried as the first.
     let rewritten = match component.inspection().roles.first() {
         Some(Role::PromptBuilder) => {
-            let (begin, rewritten) =
-                role_suite::run::<builder_suite::CaseFile>(&component, file_text, update, &mut report)?;
-            if rewritten.is_none() {
-                builder_checks::all(&component, &begin.policy(), &mut report);
-            }
-            rewritten
+            role_suite::run::<builder_suite::CaseFile>(&component, file_text, update, &mut report)?
         }
         Some(Role::ResponseParser) => {
-            let (begin, rewritten) =
-                role_suite::run::<parser_suite::CaseFile>(&component, file_text, update, &mut report)?;
-            if rewritten.is_none() {
-                parser_checks::all(&component, &begin.policy(), &mut report);
-            }
-            rewritten
+            role_suite::run::<parser_suite::CaseFile>(&component, file_text, update, &mut report)?
         }
         Some(Role::Provider) => {
-            let (begin, rewritten) =
-                role_suite::run::<provider_suite::CaseFile>(&component, file_text, update, &mut report)?;
-            if rewritten.is_none() {
-                provider_checks::all(&component, &begin.provider(), &mut report);
-            }
-            rewritten
+            role_suite::run::<provider_suite::CaseFile>(&component, file_text, update, &mut report)?
         }
         Some(Role::Router) | None => run_router(&component, file_text, update, &mut report)?,
     };

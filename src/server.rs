@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod batches;
+mod calculate;
 mod chat;
 mod coding;
 mod connection;
@@ -207,10 +208,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/key/delete", post(keys::delete)),
         ("/key/regenerate", post(keys::regenerate)),
         ("/key/{key}/regenerate", post(keys::regenerate)),
+        ("/key/{key}/reset_spend", post(keys::reset_spend)),
         ("/key/block", post(keys::block)),
         ("/key/unblock", post(keys::unblock)),
         ("/key/info", get(keys::info)),
+        ("/v2/key/info", post(keys::several)),
         ("/key/list", get(keys::list)),
+        ("/key/aliases", get(keys::aliases)),
         ("/team/new", post(teams::new)),
         ("/team/update", post(teams::update)),
         ("/team/delete", post(teams::delete)),
@@ -218,6 +222,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/team/unblock", post(teams::unblock)),
         ("/team/info", get(teams::info)),
         ("/team/list", get(teams::list)),
+        ("/spend/calculate", post(calculate::calculate)),
         ("/spend/logs", get(spend::logs)),
         ("/spend/tags", get(spend::tags)),
         ("/spend/keys", get(spend::kept_keys)),

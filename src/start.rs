@@ -14,14 +14,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::background_thread::BackgroundThread;
 use crate::budgets::{Budgets, SpendReader};
 use crate::clock::Clock;
 use crate::config::{LedgerSettings, SharedLimitSettings};
 use crate::decisions::{Decisions, default_folder};
-use crate::embedding::Embedder;
+use crate::embedding;
 use crate::http::HttpUpstream;
 use crate::id::{DeploymentId, GroupName};
-use crate::judge::Judges;
+use crate::judge;
 use crate::limits::LimitStore;
 use crate::pipeline::{AskedAgain, BlockingPool, Embedded, Embeddings, Gateway, Judged, Judging, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
@@ -63,9 +64,9 @@ pub struct Running {
     /// The watching thread.
     pub reloader: Reloader,
     /// The thread on which replies are judged.
-    pub judges: Judges,
+    pub judges: BackgroundThread,
     /// The thread on which vectors of questions are made.
-    pub embedder: Embedder,
+    pub embedder: BackgroundThread,
 }
 
 /// A gateway that serves but does not look for changes.
@@ -177,10 +178,10 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let Assembled { gateway, metrics, builder } = assemble_over(options, http, blocking, &store)?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
-    let judges = Judges::start(&gateway).map_err(|problem| vec![problem])?;
+    let judges = judge::start(&gateway).map_err(|problem| vec![problem])?;
     let store = gateway.live.read().settings.shared_limits.as_ref().map(server);
     let store = store.map(|server| VectorStore::new(&server, clock)).transpose().map_err(|problem| vec![problem])?;
-    let embedder = Embedder::start(&gateway, store).map_err(|problem| vec![problem])?;
+    let embedder = embedding::start(&gateway, store).map_err(|problem| vec![problem])?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader, judges, embedder })
 }

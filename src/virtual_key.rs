@@ -255,6 +255,14 @@ impl VirtualKey {
         BudgetSpec { counted: Some(counted), ..self.allowance.account() }
     }
 
+    /// So much counts as spent with it from now on, and nothing that arrived before: to the millisecond, in which requests are kept, so that
+    /// the same counts after a restart.
+    pub fn set_spend(&mut self, now: Moment, spend: NanoUsd) {
+        // Nothing arrived before a key was made.
+        let from = if self.created < now { Moment::from_millis(now.as_nanos().div_ceil(1_000_000)) } else { now };
+        self.spend_set = Some((from, spend));
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn is_expired(&self, now: Moment) -> bool {
@@ -349,6 +357,17 @@ mod tests {
         assert_eq!(team.tags().collect::<Vec<_>>(), ["lab-wide"]);
         team.metadata = metadata(r#"{"tags": "none"}"#);
         assert_eq!(team.tags().count(), 0);
+    }
+
+    #[test]
+    fn spend_that_is_set_counts_from_the_next_whole_millisecond_on() {
+        let mut key = VirtualKey::new(KeyHash::of("sk-x"), String::new(), Moment::from_nanos(1_000_001));
+        for (now, from) in
+            [(1_000_001, 1_000_001), (1_000_002, 2_000_000), (2_000_000, 2_000_000), (2_000_001, 3_000_000)]
+        {
+            key.set_spend(Moment::from_nanos(now), NanoUsd(5));
+            assert_eq!(key.budget().counted, Some((Moment::from_nanos(from), NanoUsd(5))), "{now}");
+        }
     }
 
     #[test]

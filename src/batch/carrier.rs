@@ -25,7 +25,7 @@ use crate::store::{KeptBatch, KeptFile};
 /// Batches that are carried out at once, in all and of one key.
 const AT_ONCE: [usize; 2] = [16, 4];
 /// Requests of batches at once, at most; and the share of the places of a queue that they may take.
-const HANDS: usize = 64;
+const MOST_REQUESTS: usize = 64;
 const SHARE: usize = 4;
 /// Lines of a batch: OpenAI's bound.
 const LINES: u64 = 50_000;
@@ -49,7 +49,7 @@ pub(super) fn work(gateway: &Arc<Gateway>, served: &Arc<Served>, [stop, cut, ove
 
 async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &CancellationToken, over: &CancellationToken) {
     let waiting = gateway.live.read().settings.queue.max_waiting;
-    let hands = Semaphore::new((waiting / SHARE).clamp(1, HANDS));
+    let permits = Semaphore::new((waiting / SHARE).clamp(1, MOST_REQUESTS));
     let mut running = FuturesUnordered::new();
     let mut owners: BTreeMap<String, usize> = BTreeMap::new();
     loop {
@@ -65,10 +65,11 @@ async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &Cancellation
             *of_owner += 1;
             let cancel = stop.child_token();
             served.running().insert(batch.id.clone(), cancel.clone());
-            let carrier = Carrier { gateway, served, hands: &hands, stop, cancel };
+            let carrier = Carrier { gateway, served, permits: &permits, stop, cancel };
             running.push(async move {
                 if let Err(why) = carrier.carry_out(&batch).await {
-                    tracing::error!(why, batch = batch.id, "a batch rests");
+                    let seconds = AGAIN.as_secs();
+                    tracing::error!(why, batch = batch.id, "a batch was interrupted; it goes on in {seconds} s");
                     tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(AGAIN) => {} }
                 }
                 batch
@@ -87,7 +88,7 @@ async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &Cancellation
             () = served.wake.notified() => {}
             () = tokio::time::sleep(SWEEP) => {
                 if let Err(why) = served.keeping.sweep(gateway.clock.now()) {
-                    tracing::error!(why, "files whose time is over are still there");
+                    tracing::error!(why, "files of batches that have expired could not be removed");
                 }
             }
         }
@@ -115,7 +116,7 @@ async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &Cancellation
 struct Carrier<'a> {
     gateway: &'a Arc<Gateway>,
     served: &'a Arc<Served>,
-    hands: &'a Semaphore,
+    permits: &'a Semaphore,
     stop: &'a CancellationToken,
     cancel: CancellationToken,
 }
@@ -218,8 +219,8 @@ impl Carrier<'_> {
             batch: &batch.id,
             input,
             caller: &caller,
-            most: HANDS,
-            hands: self.hands,
+            most: MOST_REQUESTS,
+            permits: self.permits,
             stop: &self.cancel,
             until: Some(until),
             stop_when_refused: false,

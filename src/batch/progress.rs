@@ -9,18 +9,18 @@ use crate::money::NanoUsd;
 pub struct Progress {
     answered: AtomicU64,
     failed: AtomicU64,
-    in_hand: AtomicU64,
+    in_flight: AtomicU64,
     nano_usd: AtomicU64,
 }
 
 impl Progress {
     pub(super) fn begun(&self) {
-        self.in_hand.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A line is in hand no more; it was answered, or not, or dropped.
+    /// A line is in flight no more; it was answered, or not, or dropped.
     pub(super) fn ended(&self, answered: Option<bool>, cost: NanoUsd) {
-        self.in_hand.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         match answered {
             Some(true) => &self.answered,
             Some(false) => &self.failed,
@@ -30,10 +30,10 @@ impl Progress {
         self.nano_usd.fetch_add(cost.0, Ordering::Relaxed);
     }
 
-    /// Lines that were answered, that failed, and that are in hand.
+    /// Lines that were answered, that failed, and that are in flight.
     #[must_use]
     pub fn lines(&self) -> [u64; 3] {
-        [&self.answered, &self.failed, &self.in_hand].map(|count| count.load(Ordering::Relaxed))
+        [&self.answered, &self.failed, &self.in_flight].map(|count| count.load(Ordering::Relaxed))
     }
 
     /// What the answers cost, as far as prices are known.

@@ -1,7 +1,7 @@
-//! Carries the lines of a batch out: as many of each model in hand as may be, each read from its file when it is its turn, until all have
+//! Carries the lines of a batch out: as many of each model in flight as may be, each read from its file when it is its turn, until all have
 //! ended, the time is over or it is told to stop.
 //!
-//! What is in hand and not sent when it is told to stop is dropped: nothing was paid for it. What was sent is waited for. What waits
+//! What has begun and is not sent when it is told to stop is dropped: nothing was paid for it. What was sent is waited for. What waits
 //! for limits is asked again for as long as it takes; what a provider failed, so often; what does not pass, ends with its reason.
 
 use std::collections::VecDeque;
@@ -63,10 +63,10 @@ pub struct Runner<'a> {
     pub input: &'a File,
     /// Who asks, now.
     pub caller: &'a (dyn Fn() -> Result<Arc<Caller>, Refusal> + Sync),
-    /// Lines of one model in hand at once.
+    /// Lines of one model in flight at once.
     pub most: usize,
     /// Requests at once, with all who have the same.
-    pub hands: &'a Semaphore,
+    pub permits: &'a Semaphore,
     /// Cancelled where it is to stop.
     pub stop: &'a CancellationToken,
     /// When its time is over.
@@ -83,10 +83,10 @@ struct Queue {
     next: VecDeque<LinePlace>,
     after: u64,
     drained: bool,
-    hand: usize,
+    in_flight: usize,
 }
 
-/// How a line left the hand.
+/// How a line ended.
 struct Ended {
     queue: usize,
     /// `None`: it was dropped.
@@ -102,7 +102,7 @@ impl Runner<'_> {
     /// The store cannot be read or written.
     pub async fn run(&self) -> Result<Finish, String> {
         let models = self.store.models(self.batch)?;
-        let queue = |model| Queue { model, next: VecDeque::new(), after: 0, drained: false, hand: 0 };
+        let queue = |model| Queue { model, next: VecDeque::new(), after: 0, drained: false, in_flight: 0 };
         let mut queues: Vec<Queue> = models.into_iter().map(queue).collect();
         let halt = self.stop.child_token();
         let mut running = FuturesUnordered::new();
@@ -112,10 +112,10 @@ impl Runner<'_> {
         loop {
             if finish == Finish::Done {
                 for (at, queue) in queues.iter_mut().enumerate() {
-                    while queue.hand < self.most
+                    while queue.in_flight < self.most
                         && let Some(place) = queue.next(self.store, self.batch)?
                     {
-                        queue.hand += 1;
+                        queue.in_flight += 1;
                         self.progress.begun();
                         running.push(self.line(at, place, &halt));
                     }
@@ -160,7 +160,7 @@ impl Runner<'_> {
     fn keep(&self, queues: &mut [Queue], ended: Vec<Ended>) -> Result<Option<String>, String> {
         let (mut ends, mut told, mut refused) = (Vec::new(), Vec::new(), None);
         for Ended { queue, end, cost, refused: why } in ended {
-            queues[queue].hand -= 1;
+            queues[queue].in_flight -= 1;
             told.push((end.as_ref().map(|end| end.answered), cost));
             ends.extend(end);
             refused = refused.or(why);
@@ -194,12 +194,12 @@ impl Runner<'_> {
         let mut pause = PAUSE;
         loop {
             let replied = {
-                let hand = tokio::select! {
+                let permit = tokio::select! {
                     biased;
                     () = halt.cancelled() => return dropped(None),
-                    hand = self.hands.acquire() => hand,
+                    permit = self.permits.acquire() => permit,
                 };
-                let Ok(_hand) = hand else { return dropped(None) };
+                let Ok(_permit) = permit else { return dropped(None) };
                 let line = match self.read(&at) {
                     Ok(line) => line,
                     Err(why) => {
@@ -237,7 +237,8 @@ impl Runner<'_> {
             // To wait for limits and breakers is no failure.
             let waits = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
             tries += u32::from(was_sent || !waits);
-            if !may_pass(&refusal) || tries > RETRIES {
+            let again = refusal.is_transient() && refusal.cause != Some(Cause::Credential);
+            if !again || tries > RETRIES {
                 return failed(outcome::refused(&line, &request, &refusal));
             }
             drop(line);
@@ -262,20 +263,6 @@ impl Runner<'_> {
             Err("the input has changed since it was checked".to_owned())
         }
     }
-}
-
-/// Whether asking again later may help.
-fn may_pass(refusal: &Refusal) -> bool {
-    let passes = matches!(
-        refusal.kind,
-        RefusalKind::RateLimited
-            | RefusalKind::Upstream
-            | RefusalKind::Unavailable
-            | RefusalKind::TimedOut
-            | RefusalKind::Unparsed
-            | RefusalKind::Internal
-    );
-    passes && refusal.cause != Some(Cause::Credential) && !refusal.is_for_good()
 }
 
 impl Queue {

@@ -93,4 +93,20 @@ impl Delta {
             _ => true,
         }
     }
+
+    /// Puts it behind `deltas`, as one with the last of them where it says more of the same.
+    pub fn push_onto(self, deltas: &mut Vec<Self>) {
+        match (deltas.last_mut(), &self) {
+            (Some(Self::Text(all)), Self::Text(more))
+            | (Some(Self::Reasoning(all)), Self::Reasoning(more))
+            | (Some(Self::Refusal(all)), Self::Refusal(more)) => all.push_str(more),
+            (
+                Some(Self::ToolArguments { index: known, fragment: all }),
+                Self::ToolArguments { index, fragment: more },
+            ) if known == index => {
+                all.push_str(more);
+            }
+            _ => deltas.push(self),
+        }
+    }
 }

@@ -23,6 +23,7 @@ use crate::reload::Adjust;
 use crate::store::{BatchStore, KeptBatch};
 use crate::telemetry::{LogFormat, init_log};
 
+use super::ask::event_loop;
 use super::experiment::gateway;
 use super::run::stop_on_signals;
 use super::{environment, fail, say, serve};
@@ -40,7 +41,7 @@ pub(super) struct BatchArgs {
     /// Ask those again that failed before.
     #[arg(long)]
     retry_failed: bool,
-    /// Requests of one model in hand at once.
+    /// Requests of one model in flight at once.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
     /// What is logged beside progress, as for `serve`.
@@ -179,8 +180,7 @@ fn digest(mut input: &File) -> std::io::Result<String> {
 
 fn answered(arguments: &BatchArgs) -> Result<ExitCode, String> {
     let input = File::open(&arguments.input).map_err(|fault| format!("{}: {fault}", arguments.input.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
+    let runtime = event_loop()?;
     let clock = {
         let _entered = runtime.enter();
         Clock::system()
@@ -246,7 +246,7 @@ async fn carried_out(
         input,
         caller: &caller,
         most,
-        hands: &Semaphore::new(Semaphore::MAX_PERMITS),
+        permits: &Semaphore::new(Semaphore::MAX_PERMITS),
         stop: &stop,
         until: None,
         stop_when_refused: true,
@@ -264,11 +264,11 @@ async fn carried_out(
         let every = if std::io::stdout().is_terminal() { watched } else { alone };
         loop {
             tokio::time::sleep(every).await;
-            let [answered, failed, in_hand] = progress.lines();
+            let [answered, failed, in_flight] = progress.lines();
             let (answered, failed) = (before.answered + answered, before.failed + failed);
             let total = before.total;
             say(format_args!(
-                "{answered} of {total} answered, {in_hand} in hand, {failed} failed, ${}",
+                "{answered} of {total} answered, {in_flight} in flight, {failed} failed, ${}",
                 progress.cost()
             ));
         }

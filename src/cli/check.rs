@@ -16,6 +16,7 @@ use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{Builder, ConfigSource, PolicySource, Providers, Sources, kept_out};
 
+use super::ask::event_loop;
 use super::{environment, fail, say};
 
 /// Which policies a configuration is checked with.
@@ -171,8 +172,7 @@ fn locked_out(folder: &Path) -> Vec<String> {
 /// What keeps it from being served, and what does not.
 fn built(file: &Path, policies: &Policies<'_>) -> Result<(Vec<String>, Vec<String>), String> {
     // The provider's connections want one around them, though none is made.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
+    let runtime = event_loop()?;
     let _entered = runtime.enter();
     let options = EngineOptions {
         // What a gateway compiled is not compiled again here, nor what is compiled here there.

@@ -14,6 +14,7 @@ use crate::policy::EngineOptions;
 use crate::reload::{ConfigSource, PolicySource, Sources};
 use crate::start::{self, Options};
 
+use super::ask::event_loop;
 use super::{environment, fail, say};
 
 /// Letters of a provider's words in the table.
@@ -42,8 +43,7 @@ pub(super) fn check(file: &Path, strict: bool) -> ExitCode {
 }
 
 fn asked(file: &Path) -> Result<Vec<ConnectionTest>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
+    let runtime = event_loop()?;
     let _entered = runtime.enter();
     let sources = Sources {
         config: ConfigSource::File(file.to_owned()),

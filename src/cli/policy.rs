@@ -17,31 +17,22 @@ use crate::moment::Moment;
 use crate::reload::{NewLock, lock_of};
 use crate::scenario::{self, Options, Report};
 
+use super::ask::ask;
 use super::{AskArgs, GrantArgs, LanguageName, PolicyCommand, WorldName, fail, replay, say};
 use place::{Before, place};
 
 /// Prints what decides in a running gateway.
 pub(super) fn list(arguments: &AskArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(fault) => return fail(format!("no runtime: {fault}")),
-    };
-    let url = format!("{}/admin/policies", arguments.url.trim_end_matches('/'));
-    let answer = match runtime.block_on(crate::http::get_json(&url, arguments.key.as_deref())) {
+    let answer = match ask(arguments, "/admin/policies", None) {
         Ok(answer) => answer,
-        Err(fault) => {
-            return fail(format!(
-                "{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key"
-            ));
-        }
+        Err(problem) => return fail(problem),
     };
     if arguments.json {
         say(answer);
     } else {
         table(&answer);
         // A gateway that tells no history has nothing to add.
-        let url = format!("{url}/history");
-        let history = runtime.block_on(crate::http::get_json(&url, arguments.key.as_deref()));
+        let history = ask(arguments, "/admin/policies/history", None);
         let versions = waiting::lines(&answer, &history.unwrap_or_default());
         waiting::compiling(&answer).iter().chain(&versions).for_each(say);
     }

@@ -5,24 +5,25 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{AskArgs, VersionArgs, VersionCommand, fail, not_asked, say};
+use super::ask::ask;
+use super::{AskArgs, VersionArgs, VersionCommand, fail, say};
 
 /// Does it, or shows what has been done.
-pub(super) fn change(command: &VersionCommand, ask: &AskArgs) -> ExitCode {
+pub(super) fn change(command: &VersionCommand, gateway: &AskArgs) -> ExitCode {
     match command {
-        VersionCommand::Promote(arguments) => order("promote", arguments, ask),
-        VersionCommand::Rollback(arguments) => order("rollback", arguments, ask),
-        VersionCommand::Shadow(arguments) => order("shadow", arguments, ask),
-        VersionCommand::Canary(arguments) => order("canary", arguments, ask),
-        VersionCommand::History { group } => history(group.as_deref(), ask),
+        VersionCommand::Promote(arguments) => order("promote", arguments, gateway),
+        VersionCommand::Rollback(arguments) => order("rollback", arguments, gateway),
+        VersionCommand::Shadow(arguments) => order("shadow", arguments, gateway),
+        VersionCommand::Canary(arguments) => order("canary", arguments, gateway),
+        VersionCommand::History { group } => history(group.as_deref(), gateway),
     }
 }
 
-fn order(action: &str, arguments: &VersionArgs, ask: &AskArgs) -> ExitCode {
+fn order(action: &str, arguments: &VersionArgs, gateway: &AskArgs) -> ExitCode {
     let VersionArgs { group, to, role, policy } = arguments;
-    let details = json!({"role": role, "to": to, "policy": policy});
-    match told(ask, &format!("/admin/policies/{}/{action}", escaped(group)), Some(&details)) {
-        Ok(answer) if ask.json => say(answer),
+    let details = json!({"role": role, "to": to, "policy": policy}).to_string().into_bytes();
+    match ask(gateway, &format!("/admin/policies/{}/{action}", escaped(group)), Some(details)) {
+        Ok(answer) if gateway.json => say(answer),
         Ok(answer) => {
             let done = answer["done"].as_str().unwrap_or_default();
             say(format_args!("group {group}: {done} (generation {})", answer["generation"]));
@@ -32,10 +33,10 @@ fn order(action: &str, arguments: &VersionArgs, ask: &AskArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn history(group: Option<&str>, ask: &AskArgs) -> ExitCode {
+fn history(group: Option<&str>, gateway: &AskArgs) -> ExitCode {
     let query = group.map_or_else(String::new, |group| format!("?group={}", escaped(group)));
-    match told(ask, &format!("/admin/policies/history{query}"), None) {
-        Ok(answer) if ask.json => say(answer),
+    match ask(gateway, &format!("/admin/policies/history{query}"), None) {
+        Ok(answer) if gateway.json => say(answer),
         Ok(answer) => {
             let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
             let mut lines: Vec<(u64, String)> = list("changes").iter().map(line).collect();
@@ -84,18 +85,6 @@ fn line(change: &Value) -> (u64, String) {
         text("by"),
     );
     (at, told)
-}
-
-/// What the gateway answers.
-fn told(ask: &AskArgs, path: &str, body: Option<&Value>) -> Result<Value, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
-    let url = format!("{}{path}", ask.url.trim_end_matches('/'));
-    let answer = match body {
-        Some(body) => runtime.block_on(crate::http::post_json(&url, ask.key.as_deref(), body.to_string().into_bytes())),
-        None => runtime.block_on(crate::http::get_json(&url, ask.key.as_deref())),
-    };
-    answer.map_err(not_asked)
 }
 
 /// A group's name as one part of a path.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::{AskArgs, fail, not_asked, say};
+use super::ask::ask;
+use super::{AskArgs, fail, say};
 
 /// Prints what the gateway says of the request in the file.
 pub(super) fn explain(request: &Path, arguments: &AskArgs) -> ExitCode {
@@ -19,15 +20,10 @@ pub(super) fn explain(request: &Path, arguments: &AskArgs) -> ExitCode {
     if let Err(fault) = read {
         return fail(format!("{}: cannot be read: {fault}", request.display()));
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(fault) => return fail(format!("no runtime: {fault}")),
-    };
-    let url = format!("{}/route/explain", arguments.url.trim_end_matches('/'));
-    match runtime.block_on(crate::http::post_json(&url, arguments.key.as_deref(), body)) {
+    match ask(arguments, "/route/explain", Some(body)) {
         Ok(answer) if arguments.json => say(answer),
         Ok(answer) => table(&answer),
-        Err(fault) => return fail(not_asked(fault)),
+        Err(problem) => return fail(problem),
     }
     ExitCode::SUCCESS
 }

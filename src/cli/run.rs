@@ -21,6 +21,7 @@ use crate::money::NanoUsd;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{LogFormat, init_log};
 
+use super::ask::event_loop;
 use super::experiment::{assembler, planned};
 use super::{environment, fail, say, serve};
 
@@ -35,7 +36,7 @@ pub(super) struct WorkerArgs {
     /// Carry it out together with others of the same command, here or on other machines, through the configuration's `database_url`.
     #[arg(long)]
     worker: bool,
-    /// After so many seconds without a sign of a worker, others take what it had in hand.
+    /// After so many seconds without a sign of a worker, others take what it held.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "worker", value_parser = clap::value_parser!(u64).range(2..=86_400))]
     lease: u64,
 }
@@ -168,8 +169,7 @@ fn plan_first(found: &Experiment, folder: &RunFolder, arguments: &RunArgs) -> Re
 }
 
 fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
+    let runtime = event_loop()?;
     let clock = {
         let _entered = runtime.enter();
         Clock::system()
@@ -283,7 +283,7 @@ impl Teller<'_> {
     }
 
     fn line(&self, name: &GroupName, model: &ModelProgress) -> String {
-        let waiting = model.in_hand.saturating_sub(model.sent);
+        let waiting = model.in_flight.saturating_sub(model.sent);
         format!(
             "{:<22} {:>5}/{} answered, {} under way, {waiting} waiting{}, {} failed, ${}",
             name.as_str(),

@@ -26,6 +26,7 @@ use crate::server::{self, App, HttpService, Server, StoredReplies};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
 
+use super::ask::event_loop;
 use super::{ServeArgs, SimulateArgs, environment, fail, say};
 
 /// Instances of policies, at least and at most: 10,000 groups, and 5,000 of them being swapped at once. Each takes four mappings of
@@ -249,9 +250,9 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
 
 /// Runs what listens and waits for signals; requests are served by the workers.
 fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match event_loop() {
         Ok(runtime) => runtime,
-        Err(fault) => return fail(format!("no runtime: {fault}")),
+        Err(problem) => return fail(problem),
     };
     match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,

@@ -87,7 +87,7 @@ pub struct ExperimentFile {
     pub deadline: Option<Located<Duration>>,
     /// What is expected of replies where nothing is known.
     pub expect: ExpectShape,
-    /// Calls of one model that are in hand at once, those that wait for a limit among them.
+    /// Calls of one model that are in flight at once, those that wait for a limit among them.
     pub concurrency: u32,
     /// How often a call is made again that failed in a way that may pass.
     pub retries: u32,

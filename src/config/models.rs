@@ -18,38 +18,21 @@ pub(super) struct Model {
     pub(super) provider: String,
     #[serde(rename = "model")]
     pub(super) name: String,
-    /// USD per token.
-    input: f64,
-    output: f64,
-    #[serde(default)]
-    cache_read: Option<f64>,
-    #[serde(default)]
-    cache_write: Option<f64>,
-    #[serde(default)]
-    audio_input: Option<f64>,
-    #[serde(default)]
-    audio_cache_read: Option<f64>,
-    #[serde(default)]
-    audio_output: Option<f64>,
-    #[serde(default)]
-    image_input: Option<f64>,
-    #[serde(default)]
-    image_cache_read: Option<f64>,
-    #[serde(default)]
-    image_output: Option<f64>,
+    #[serde(flatten)]
+    usd: UsdPerToken,
     /// What longer prompts cost, where they cost more.
     #[serde(default)]
     above: Vec<Above>,
     /// What its maker's batch API costs.
     #[serde(default)]
-    batch: Option<Beside>,
+    batch: Option<TierPrices>,
     /// What its maker's service tiers cost.
     #[serde(default)]
-    flex: Option<Beside>,
+    flex: Option<TierPrices>,
     #[serde(default)]
-    priority: Option<Beside>,
+    priority: Option<TierPrices>,
     #[serde(default)]
-    ultrafast: Option<Beside>,
+    ultrafast: Option<TierPrices>,
     /// By which factor its maker's fast mode, and inference in the United States alone, make it dearer.
     #[serde(default)]
     fast: Option<f64>,
@@ -78,107 +61,84 @@ pub(super) struct Model {
     lacks: Vec<String>,
 }
 
+/// The price of each kind of token.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+struct UsdPerToken {
+    input: f64,
+    output: f64,
+    #[serde(default)]
+    cache_read: Option<f64>,
+    #[serde(default)]
+    cache_write: Option<f64>,
+    #[serde(default)]
+    audio_input: Option<f64>,
+    #[serde(default)]
+    audio_cache_read: Option<f64>,
+    #[serde(default)]
+    audio_output: Option<f64>,
+    #[serde(default)]
+    image_input: Option<f64>,
+    #[serde(default)]
+    image_cache_read: Option<f64>,
+    #[serde(default)]
+    image_output: Option<f64>,
+}
+
+impl UsdPerToken {
+    /// `None` where a number is none a price can be.
+    fn rates(&self) -> Option<Rates> {
+        let price = |usd: Option<f64>| usd.and_then(Price::from_usd_per_token);
+        Some(Rates {
+            input: Price::from_usd_per_token(self.input)?,
+            output: Price::from_usd_per_token(self.output)?,
+            cache_read: price(self.cache_read),
+            cache_write: price(self.cache_write),
+            // All are twice the input price, which holds where none is given; `distil_models.py` stops at one that is not.
+            cache_write_1h: None,
+            audio_input: price(self.audio_input),
+            audio_cache_read: price(self.audio_cache_read),
+            audio_output: price(self.audio_output),
+            image_input: price(self.image_input),
+            image_cache_read: price(self.image_cache_read),
+            image_output: price(self.image_output),
+        })
+    }
+}
+
 /// Prices of a whole request whose input is longer than so many tokens.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct Above {
     tokens: u64,
-    input: f64,
-    output: f64,
-    #[serde(default)]
-    cache_read: Option<f64>,
-    #[serde(default)]
-    cache_write: Option<f64>,
-    #[serde(default)]
-    audio_input: Option<f64>,
-    #[serde(default)]
-    audio_cache_read: Option<f64>,
-    #[serde(default)]
-    audio_output: Option<f64>,
-    #[serde(default)]
-    image_input: Option<f64>,
-    #[serde(default)]
-    image_cache_read: Option<f64>,
-    #[serde(default)]
-    image_output: Option<f64>,
+    #[serde(flatten)]
+    usd: UsdPerToken,
 }
 
 /// Prices of a maker's batch API, or of a service tier.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-struct Beside {
-    input: f64,
-    output: f64,
-    #[serde(default)]
-    cache_read: Option<f64>,
-    #[serde(default)]
-    cache_write: Option<f64>,
-    #[serde(default)]
-    audio_input: Option<f64>,
-    #[serde(default)]
-    audio_cache_read: Option<f64>,
-    #[serde(default)]
-    audio_output: Option<f64>,
-    #[serde(default)]
-    image_input: Option<f64>,
-    #[serde(default)]
-    image_cache_read: Option<f64>,
-    #[serde(default)]
-    image_output: Option<f64>,
+struct TierPrices {
+    #[serde(flatten)]
+    usd: UsdPerToken,
     #[serde(default)]
     above: Vec<Above>,
 }
 
-impl Beside {
+impl TierPrices {
     fn prices(&self) -> Option<(Rates, Steps)> {
-        let audio = [self.audio_input, self.audio_cache_read, self.audio_output];
-        let images = [self.image_input, self.image_cache_read, self.image_output];
-        Some((rates(self.input, self.output, [self.cache_read, self.cache_write], audio, images)?, steps(&self.above)?))
+        Some((self.usd.rates()?, steps(&self.above)?))
     }
 }
 
 fn steps(above: &[Above]) -> Option<Steps> {
-    let step = |above: &Above| {
-        let audio = [above.audio_input, above.audio_cache_read, above.audio_output];
-        let images = [above.image_input, above.image_cache_read, above.image_output];
-        let cached = [above.cache_read, above.cache_write];
-        Some((above.tokens, rates(above.input, above.output, cached, audio, images)?))
-    };
+    let step = |above: &Above| Some((above.tokens, above.usd.rates()?));
     above.iter().map(step).collect::<Option<Vec<_>>>().map(Steps::of)
-}
-
-/// Of what is cached: read, and written. Of recordings and speech, and of pictures: all input, what is read from a cache, and output.
-fn rates(
-    input: f64,
-    output: f64,
-    cached: [Option<f64>; 2],
-    audio: [Option<f64>; 3],
-    images: [Option<f64>; 3],
-) -> Option<Rates> {
-    let price = |usd: Option<f64>| usd.and_then(Price::from_usd_per_token);
-    let [cache_read, cache_write] = cached.map(price);
-    let [audio_input, audio_cache_read, audio_output] = audio.map(price);
-    let [image_input, image_cache_read, image_output] = images.map(price);
-    Some(Rates {
-        input: Price::from_usd_per_token(input)?,
-        output: Price::from_usd_per_token(output)?,
-        cache_read,
-        cache_write,
-        // All are twice the input price, which holds where none is given; `distil_models.py` stops at one that is not.
-        cache_write_1h: None,
-        audio_input,
-        audio_cache_read,
-        audio_output,
-        image_input,
-        image_cache_read,
-        image_output,
-    })
 }
 
 impl Model {
     /// Whether it makes vectors: no model that writes does so for nothing.
     pub(super) fn makes_vectors(&self) -> bool {
-        self.input > 0.0 && self.output <= 0.0 && self.image_output.is_none()
+        self.usd.input > 0.0 && self.usd.output <= 0.0 && self.usd.image_output.is_none()
     }
 
     /// What is known of it beside text. Of a row that tells nothing of the kind, nothing is.
@@ -193,16 +153,14 @@ impl Model {
 
     /// Its prices; `None` where a number of the table is none a price can be.
     pub(super) fn prices(&self) -> Option<Prices> {
-        let audio = [self.audio_input, self.audio_cache_read, self.audio_output];
-        let images = [self.image_input, self.image_cache_read, self.image_output];
-        let base = rates(self.input, self.output, [self.cache_read, self.cache_write], audio, images)?;
+        let base = self.usd.rates()?;
         let batch = match &self.batch {
             Some(batch) => Some(batch.prices()?.into()),
             None => None,
         };
         let tiers = ServiceTier::ALL.into_iter().zip([&self.flex, &self.priority, &self.ultrafast]);
-        let tiers = tiers.filter_map(|(tier, beside)| Some((tier, beside.as_ref()?)));
-        let tiers = tiers.map(|(tier, beside)| beside.prices().map(|(rates, steps)| (tier, rates, steps)));
+        let tiers = tiers.filter_map(|(tier, prices)| Some((tier, prices.as_ref()?)));
+        let tiers = tiers.map(|(tier, prices)| prices.prices().map(|(rates, steps)| (tier, rates, steps)));
         let tiers = tiers.collect::<Option<Vec<_>>>()?;
         let tiers = (!tiers.is_empty()).then(|| tiers.into());
         let factor = |number: Option<f64>| number.and_then(Factor::from_number);
@@ -215,7 +173,9 @@ impl Model {
 /// What is known of the prices of any model.
 pub(super) const OTHERS: OtherPrices = OtherPrices(prices_of);
 
-fn prices_of(name: &str) -> Option<Prices> {
+/// What is known of the prices of a model, by its name alone or as `provider/name`.
+#[must_use]
+pub fn prices_of(name: &str) -> Option<Prices> {
     named(name).and_then(Model::prices)
 }
 
@@ -320,7 +280,7 @@ mod tests {
             let name = format!("{}/{}", row.provider, row.name);
             let prices = row.prices().unwrap_or_else(|| panic!("prices of {name}"));
             // Embeddings have no output.
-            assert!(row.output >= row.input || row.output == 0.0, "output is cheaper than input: {name}");
+            assert!(row.usd.output >= row.usd.input || row.usd.output == 0.0, "output is cheaper than input: {name}");
             for rates in std::iter::once(&prices.base).chain(prices.long.iter().map(|(_, rates)| rates)) {
                 assert!(
                     rates.cache_read.is_none_or(|price| price <= rates.input),

@@ -68,6 +68,11 @@ impl KeyPlaces<'_, '_> {
         self.entries.iter().any(|entry| entry.key == key && !matches!(entry.node.value, Value::Null))
     }
 
+    /// Whether one of these keys is given and was not read, for which it is reported already. `keys` says of each whether it was.
+    pub(super) fn any_unread(&self, keys: &[(&str, bool)]) -> bool {
+        keys.iter().any(|(key, read)| !read && self.has(key))
+    }
+
     /// Whether a key is given that begins so.
     pub(super) fn has_any(&self, beginning: &str) -> bool {
         self.entries.iter().any(|entry| entry.key.starts_with(beginning) && !matches!(entry.node.value, Value::Null))

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::data::{DataSet, Example, Replied};
 use super::objective::Objective;
 use super::show::count;
-use crate::id::DeploymentId;
 use crate::moment::Moment;
 use crate::policy::{
     Choice, Component, Decision, DeploymentInfo, Needs, Outcome, Rerun, RouteError, RouteRequest, Setup, Traits,
@@ -156,21 +155,7 @@ pub(super) fn needs(component: &Arc<Component>, data: &DataSet) -> Result<Needs,
 
 /// What is known of a deployment: its name.
 pub(super) fn facts(model: &str) -> DeploymentInfo {
-    DeploymentInfo {
-        id: DeploymentId::from(model),
-        provider: "data".to_owned(),
-        model: model.to_owned(),
-        tags: Vec::new(),
-        weight: None,
-        order: 0,
-        input_price: None,
-        output_price: None,
-        context_window: None,
-        rpm: None,
-        tpm: None,
-        itpm: None,
-        otpm: None,
-    }
+    DeploymentInfo::named(model, "data", model)
 }
 
 /// The matrix of signals, which is the same for every prompt.

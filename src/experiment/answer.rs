@@ -65,19 +65,6 @@ pub struct Failure {
     pub ended_ms: u64,
 }
 
-/// Whether another request may succeed a while later.
-pub(super) const fn may_pass(kind: RefusalKind) -> bool {
-    matches!(
-        kind,
-        RefusalKind::RateLimited
-            | RefusalKind::Upstream
-            | RefusalKind::Unavailable
-            | RefusalKind::TimedOut
-            | RefusalKind::Unparsed
-            | RefusalKind::Internal
-    )
-}
-
 /// Whether one of several that were asked together may be why all were refused, or that they are so many: a provider that fails would
 /// fail each of them too.
 pub(super) const fn may_be_one(kind: RefusalKind) -> bool {

@@ -1,4 +1,4 @@
-//! The experiment's own budget: what is spent and what may still be spent by the calls in hand are never more together.
+//! The experiment's own budget: what is spent and what may still be spent by the calls in flight are never more together.
 
 use super::items::Counts;
 use super::{Call, Experiment};
@@ -8,7 +8,7 @@ use crate::money::NanoUsd;
 const UNBOUNDED_OUTPUT: u64 = 8_192;
 
 /// Keeps the budget.
-pub(super) struct Purse<'a> {
+pub(super) struct RunBudget<'a> {
     experiment: &'a Experiment,
     most: Option<NanoUsd>,
     spent: NanoUsd,
@@ -16,7 +16,7 @@ pub(super) struct Purse<'a> {
     counts: Counts,
 }
 
-impl<'a> Purse<'a> {
+impl<'a> RunBudget<'a> {
     /// With so much spent before.
     pub(super) fn new(experiment: &'a Experiment, spent: NanoUsd) -> Self {
         let most = experiment.file.budget.as_ref().and_then(|budget| NanoUsd::from_usd(budget.value));

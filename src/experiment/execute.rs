@@ -270,7 +270,7 @@ impl RunFolder {
         if let Some(shared) = &self.shared
             && let Err(why) = shared.release()
         {
-            tracing::warn!(why, "others wait until the lease of what was not ended here is over");
+            tracing::warn!(why, "items without an end could not be released; others take them when the lease is over");
         }
         if let Some(ledger) = &gateway.ledger {
             ledger.finish();
@@ -361,7 +361,7 @@ impl Journal for Stored {
     fn sent(&self, items: &[usize]) {
         let ids: Vec<&str> = items.iter().filter_map(|item| self.ids.get(*item)).map(String::as_str).collect();
         if let Err(why) = self.store.sent(&ids, self.clock.now().as_millis()) {
-            tracing::error!(why, "it is not noted that items are sent");
+            tracing::error!(why, "it could not be recorded that items are sent");
         }
     }
 

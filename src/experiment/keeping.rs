@@ -147,7 +147,7 @@ impl<'a> Keeping<'a> {
         let Some(ended) = self.waiting.pop_front() else { return };
         let answered = ended.answered();
         self.progress.update(&ended.model, |model| {
-            model.in_hand -= 1;
+            model.in_flight -= 1;
             model.answered += answered;
             model.answered_here += answered;
             model.failed += ended.ends.len() - answered;
@@ -201,7 +201,7 @@ mod tests {
         let journal = Failing(Mutex::new((3, Vec::new())));
         let progress = Progress::default();
         let lease = Duration::from_secs(60);
-        progress.update(&GroupName::from("m"), |model| model.in_hand = 3);
+        progress.update(&GroupName::from("m"), |model| model.in_flight = 3);
         let mut keeping = Keeping::new(&journal, &progress, Some(lease));
         keeping.keep(ended("first")).expect("it waits");
         keeping.keep(ended("second")).expect("behind the first");
@@ -213,7 +213,7 @@ mod tests {
         assert!(!keeping.is_behind());
         assert_eq!(journal.0.lock().expect("nobody panicked").1, ["first 5", "second 5"]);
         let told = progress.models()[&GroupName::from("m")];
-        assert_eq!((told.in_hand, told.answered, told.failed, told.cost), (1, 2, 2, NanoUsd(10)));
+        assert_eq!((told.in_flight, told.answered, told.failed, told.cost), (1, 2, 2, NanoUsd(10)));
         journal.0.lock().expect("nobody panicked").0 = u32::MAX;
         keeping.keep(ended("third")).expect("it waits");
         keeping.may_go_on().expect("there is time");

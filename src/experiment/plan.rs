@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Purse;
+use super::budget::RunBudget;
 use super::planned::{Expectations, PlannedUpstream};
 use super::{Assemble, End, Experiment, Heard, Journal, Runner, Wanted, WhatIf, for_plan};
 use crate::clock::Clock;
@@ -187,8 +187,8 @@ fn simulate(
     let first = calls.values().next().and_then(|calls| calls.first());
     let too_dear = budget.as_ref().is_some_and(|budget| {
         experiment.file.budget = Some(budget.clone());
-        let mut purse = Purse::new(&experiment, NanoUsd::default());
-        first.is_some_and(|first| purse.hold(first).is_none())
+        let mut budget = RunBudget::new(&experiment, NanoUsd::default());
+        first.is_some_and(|first| budget.hold(first).is_none())
     });
     experiment.file.budget = None;
     let experiment = Arc::new(experiment);

@@ -24,8 +24,8 @@ pub struct ModelProgress {
     pub answered: usize,
     /// Those that failed.
     pub failed: usize,
-    /// Calls in hand.
-    pub in_hand: usize,
+    /// Calls that have begun and not ended, those that wait for a limit among them.
+    pub in_flight: usize,
     /// Of them, those that were sent and are not answered yet.
     pub sent: usize,
     /// Items with a result of this process.

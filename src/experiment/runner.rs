@@ -1,6 +1,6 @@
-//! Carries calls out: as many of each model in hand as may be, each a request to the pipeline, until all have ended or it is told to stop.
+//! Carries calls out: as many of each model in flight as may be, each a request to the pipeline, until all have ended or it is told to stop.
 //!
-//! What is in hand and not sent when it is told to stop is dropped: nothing was paid for it. What was sent is waited for. A batch whose
+//! What has begun and is not sent when it is told to stop is dropped: nothing was paid for it. What was sent is waited for. A batch whose
 //! reply lacks elements, or that the builder made smaller, has the rest asked one by one. What fails in a way that may pass is asked
 //! again after a pause; what does not, rests with its reason.
 
@@ -15,8 +15,8 @@ use futures_util::stream::FuturesUnordered;
 use http::Uri;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Took, is_out_of_money, may_be_one, may_pass, results};
-use super::budget::Purse;
+use super::answer::{Took, is_out_of_money, may_be_one, results};
+use super::budget::RunBudget;
 use super::keeping::{Ended, Journal, Keeping};
 use super::planned::Expectations;
 use super::workers::Taking;
@@ -76,8 +76,8 @@ pub struct Runner<'a> {
     pub shared: Option<&'a SharedItems>,
 }
 
-fn lock<'l, 'e>(purse: &'l Mutex<Purse<'e>>) -> MutexGuard<'l, Purse<'e>> {
-    purse.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<'l, 'e>(budget: &'l Mutex<RunBudget<'e>>) -> MutexGuard<'l, RunBudget<'e>> {
+    budget.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until then, or for ever.
@@ -98,8 +98,8 @@ impl Runner<'_> {
     /// The journal cannot keep what happens.
     pub async fn run(&self, calls: BTreeMap<GroupName, Vec<Call>>) -> Result<Finish, String> {
         let mut waiting: Waiting = calls.into_iter().map(|(model, calls)| (model, calls.into())).collect();
-        let purse = Mutex::new(Purse::new(self.experiment, self.spent));
-        let mut hands: BTreeMap<GroupName, usize> = BTreeMap::new();
+        let budget = Mutex::new(RunBudget::new(self.experiment, self.spent));
+        let mut in_flight: BTreeMap<GroupName, usize> = BTreeMap::new();
         let mut running = FuturesUnordered::new();
         let (mut finish, mut refused) = (Finish::Done, None);
         let mut deadline = pin!(at(self.time.map(|time| tokio::time::Instant::now() + time)));
@@ -110,10 +110,10 @@ impl Runner<'_> {
             // While ends cannot be kept, nothing more is begun.
             if finish == Finish::Done && !keeping.is_behind() {
                 if let Some(taking) = &mut taking {
-                    taking.fill(&mut waiting, &hands);
+                    taking.fill(&mut waiting, &in_flight);
                 }
-                let short = self.feed(&mut waiting, &mut hands, &purse, |call, held| {
-                    running.push(self.call(call, held, &purse));
+                let short = self.feed(&mut waiting, &mut in_flight, &budget, |call, held| {
+                    running.push(self.call(call, held, &budget));
                 });
                 if short && running.is_empty() {
                     finish = Finish::OutOfBudget;
@@ -153,10 +153,10 @@ impl Runner<'_> {
                 ended = running.next(), if !running.is_empty() => ended,
             };
             let Some(mut ended) = ended else { continue };
-            if let Some(hand) = hands.get_mut(&ended.model) {
-                *hand -= 1;
+            if let Some(begun) = in_flight.get_mut(&ended.model) {
+                *begun -= 1;
             }
-            lock(&purse).settle(ended.held, ended.unsettled());
+            lock(&budget).settle(ended.held, ended.unsettled());
             if ended.out_of_money {
                 finish = Finish::OutOfBudget;
                 self.stop.cancel();
@@ -178,28 +178,28 @@ impl Runner<'_> {
         self.stop.cancel();
     }
 
-    /// Takes calls in hand where there is room. Says whether one was left because of the budget.
+    /// Begins calls where there is room. Says whether one was left because of the budget.
     fn feed(
         &self,
         waiting: &mut Waiting,
-        hands: &mut BTreeMap<GroupName, usize>,
-        purse: &Mutex<Purse<'_>>,
+        in_flight: &mut BTreeMap<GroupName, usize>,
+        budget: &Mutex<RunBudget<'_>>,
         mut begin: impl FnMut(Call, NanoUsd),
     ) -> bool {
         let most = self.experiment.file.concurrency as usize;
         let mut short = false;
         for (model, queue) in waiting {
-            let hand = hands.entry(model.clone()).or_default();
-            while *hand < most
+            let begun = in_flight.entry(model.clone()).or_default();
+            while *begun < most
                 && let Some(call) = queue.front()
             {
-                let Some(held) = lock(purse).hold(call) else {
+                let Some(held) = lock(budget).hold(call) else {
                     short = true;
                     break;
                 };
                 let Some(call) = queue.pop_front() else { break };
-                *hand += 1;
-                self.progress.update(model, |model| model.in_hand += 1);
+                *begun += 1;
+                self.progress.update(model, |model| model.in_flight += 1);
                 begin(call, held);
             }
         }
@@ -207,7 +207,7 @@ impl Runner<'_> {
     }
 
     /// One call to its end, made again as often as it may be.
-    async fn call(&self, call: Call, held: NanoUsd, purse: &Mutex<Purse<'_>>) -> Ended {
+    async fn call(&self, call: Call, held: NanoUsd, budget: &Mutex<RunBudget<'_>>) -> Ended {
         let model = self.experiment.run_of(call.items.first().copied().unwrap_or_default()).model.clone();
         let mut ended = Ended {
             model: model.clone(),
@@ -245,8 +245,7 @@ impl Runner<'_> {
             // A limit that says when there is room again is no failure, unless it never has any.
             let told = refusal.kind == RefusalKind::RateLimited && refusal.retry_after.is_some();
             told_when = (told_when + u32::from(told)).min(WAITS);
-            let passes = may_pass(refusal.kind) && !refusal.is_for_good();
-            let again = passes && tries - told_when <= self.experiment.file.retries;
+            let again = refusal.is_transient() && tries - told_when <= self.experiment.file.retries;
             if again {
                 tokio::select! {
                     biased;
@@ -254,10 +253,10 @@ impl Runner<'_> {
                     () = tokio::time::sleep(pause) => {}
                 }
                 // What the last one cost is spent; the next is begun only with the money for it.
-                let mut purse = lock(purse);
-                purse.settle(std::mem::take(&mut ended.held), ended.unsettled());
+                let mut budget = lock(budget);
+                budget.settle(std::mem::take(&mut ended.held), ended.unsettled());
                 ended.settled = ended.cost;
-                let Some(held) = purse.hold(&call) else {
+                let Some(held) = budget.hold(&call) else {
                     ended.out_of_money = true;
                     return ended;
                 };

@@ -1,4 +1,4 @@
-//! A run that several workers carry out together: each takes some of what nobody holds whenever it has too little in hand, and says again
+//! A run that several workers carry out together: each takes some of what nobody holds whenever it has too little to do, and says again
 //! and again that it is there. One that cannot say so any more sends nothing further, since others will take what it holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -66,15 +66,15 @@ impl<'a> Taking<'a> {
     pub(super) fn fill(
         &mut self,
         waiting: &mut BTreeMap<GroupName, VecDeque<Call>>,
-        hands: &BTreeMap<GroupName, usize>,
+        in_flight: &BTreeMap<GroupName, usize>,
     ) {
         let most = self.experiment.file.concurrency as usize;
         let batched = self.experiment.file.batch.is_some();
         for model in self.experiment.models() {
             let queue = waiting.entry(model.clone()).or_default();
-            let hand = hands.get(model).copied().unwrap_or_default();
-            while queue.len() + hand < most && !self.dry.contains(model) {
-                let room = most - hand - queue.len();
+            let begun = in_flight.get(model).copied().unwrap_or_default();
+            while queue.len() + begun < most && !self.dry.contains(model) {
+                let room = most - begun - queue.len();
                 let wanted = if batched { SLICE_OF_BATCHES } else { SLICE.min(room) };
                 // Who cannot take hears why when he says that he is there.
                 let taken = self.items.take(model.as_str(), wanted).unwrap_or_default();
@@ -113,7 +113,7 @@ impl<'a> Taking<'a> {
                 Err(format!("stopped, since others may take over what this worker holds: {why}"))
             }
             Err(why) => {
-                tracing::warn!(why, "this worker cannot say that it is there");
+                tracing::warn!(why, "this worker cannot renew its lease; it tries again");
                 Ok(())
             }
         }

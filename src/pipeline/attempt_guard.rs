@@ -348,9 +348,9 @@ impl Lesson<'_> {
             if news.forgotten_early {
                 learned.contradicted();
             }
-            tracing::info!(deployment = %id, ?news, "the provider's limit was met");
+            tracing::info!(deployment = %id, ?news, "the provider refused a request at its limit");
             if news.slides {
-                tracing::warn!(deployment = %id, "the provider does not forget what `rate_limit_window` says: it is taken to slide");
+                tracing::warn!(deployment = %id, "a refusal contradicts `rate_limit_window`: the limit is taken to be one of a sliding window");
             }
         };
         gateway.limits.told(now, deployment.scope, told.as_slice(), true, Box::new(hear));

@@ -16,6 +16,14 @@ impl Gateway {
     pub async fn count(&self, caller: &Caller, request: ChatRequest) -> Result<Count, Refusal> {
         steering::refuse(&request)?;
         let model = self.counted_as(caller, &request.model)?;
+        self.count_by(request, model).await
+    }
+
+    /// Input tokens of a request by the encoding of a model, which need not be served here.
+    ///
+    /// # Errors
+    /// It could not be counted.
+    pub async fn count_by(&self, request: ChatRequest, model: String) -> Result<Count, Refusal> {
         let counted = self.blocking.run(move || tokens::count(&request, &model)).await;
         counted.ok_or_else(uncounted)
     }

@@ -14,7 +14,7 @@ mod swap;
 use std::sync::{Arc, LazyLock};
 
 use super::*;
-use crate::id::{DeploymentId, PolicyName};
+use crate::id::PolicyName;
 use crate::moment::Moment;
 use crate::signal::Grants;
 use crate::tokens::Precision;
@@ -37,19 +37,12 @@ static FUEL: LazyLock<Arc<Component>> = LazyLock::new(|| {
 
 fn facts(id: &str) -> DeploymentInfo {
     DeploymentInfo {
-        id: DeploymentId::from(id),
-        provider: "openai".to_owned(),
-        model: "gpt".to_owned(),
         tags: vec!["fast".to_owned(), "eu".to_owned()],
         weight: Some(1.0),
-        order: 0,
         input_price: Some(0.15),
-        output_price: None,
         context_window: Some(128_000),
-        rpm: None,
         tpm: Some(100_000),
-        itpm: None,
-        otpm: None,
+        ..DeploymentInfo::named(id, "openai", "gpt")
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::config::DecisionSettings;
 use crate::decisions::Decisions;
 use crate::fault::FaultKind;
-use crate::id::{DeploymentId, GroupName, RequestId};
+use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
 use crate::policy::{
     Choice, DecisionLog, DeploymentInfo, Outcome, PolicyFault, RouteError, RouteRequest, Router, Setup, Traits,
@@ -41,21 +41,7 @@ impl Bench {
         let log = Arc::clone(&decisions) as Arc<dyn DecisionLog>;
         let engine = Engine::new(EngineOptions { decisions: Some(log), ..EngineOptions::default() }).unwrap();
         let component = engine.load(&PolicyName::from("hostile"), &fs::read(HOSTILE).unwrap()).unwrap();
-        let deployment = |id: &str| DeploymentInfo {
-            id: DeploymentId::from(id),
-            provider: "p".to_owned(),
-            model: "m".to_owned(),
-            tags: Vec::new(),
-            weight: None,
-            order: 0,
-            input_price: None,
-            output_price: None,
-            context_window: None,
-            rpm: None,
-            tpm: None,
-            itpm: None,
-            otpm: None,
-        };
+        let deployment = |id: &str| DeploymentInfo::named(id, "p", "m");
         let setup = Setup {
             may_read: crate::signal::Grants::All,
             group: Some(GroupName::from("g")),

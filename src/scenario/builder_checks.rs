@@ -8,14 +8,12 @@ use super::odd;
 use super::report::SuiteReport;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::moment::Moment;
-use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, PolicyProblem, PolicySetup, PromptBuilder};
+use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, PolicySetup, PromptBuilder};
 use crate::seed;
 
 /// Prompts over which memory must not grow, and after how many it is measured first.
 const PROMPTS: u64 = 3_000;
 const WARM: u64 = 300;
-/// Growth that is not one: an allocator may round up once more.
-const PAGE: usize = 64 * 1024;
 const HUGE: usize = 1 << 20;
 
 /// Runs every check on a component, with the settings of `setup` where a check needs some.
@@ -32,13 +30,7 @@ pub(super) fn all(component: &Arc<Component>, setup: &PolicySetup, report: &mut 
     report.advice("parts of every kind and texts of every sort", trial.odd_texts());
     report.advice("variables, items and budgets that make no sense", trial.odd_requests());
     report.advice("settings that make no sense", trial.odd_settings());
-    match trial.memory() {
-        Ok(bytes) => {
-            report.memory_bytes = Some(bytes);
-            report.advice("memory does not grow over 3,000 prompts", Ok(()));
-        }
-        Err(problem) => report.advice("memory does not grow over 3,000 prompts", Err(problem)),
-    }
+    report.memory("memory does not grow over 3,000 prompts", trial.memory());
 }
 
 struct Trial<'a> {
@@ -58,7 +50,7 @@ impl Trial<'_> {
             let messages = vec![said(Role::User, vec![Part::text(text)])];
             let [one, other] = [&one, &other].map(|builder| ask(builder, &question(builder), messages.clone()));
             if one? != other? {
-                return Err(format!("a message of {text:?} comes to another prompt"));
+                return Err(format!("two fresh instances build different prompts of the message {text:?}"));
             }
         }
         Ok(())
@@ -114,17 +106,10 @@ impl Trial<'_> {
     }
 
     fn odd_settings(&self) -> Result<(), String> {
-        for settings in odd::settings() {
-            let setup = PolicySetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
-            match PromptBuilder::start(Arc::clone(self.component), setup, None) {
-                Ok(_) | Err(PolicyProblem::Configure(_)) => {}
-                Err(problem) => {
-                    let shown: String = settings.chars().take(40).collect();
-                    return Err(format!("settings {shown:?}: {problem}"));
-                }
-            }
-        }
-        Ok(())
+        odd::try_settings(|settings| {
+            let setup = PolicySetup { settings, ..self.setup.clone() };
+            PromptBuilder::start(Arc::clone(self.component), setup, None)
+        })
     }
 
     /// Bytes of the instance that builds one prompt after another; of the first one where each has its own.
@@ -139,11 +124,7 @@ impl Trial<'_> {
                 warm = builder.memory_bytes();
             }
         }
-        let grown = builder.memory_bytes();
-        match grown.saturating_sub(warm) {
-            0..=PAGE => Ok(grown),
-            growth => Err(format!("it grew by {growth} bytes from prompt {WARM} to prompt {PROMPTS}")),
-        }
+        odd::without_growth(warm, builder.memory_bytes(), &format!("from prompt {WARM} to prompt {PROMPTS}"))
     }
 }
 

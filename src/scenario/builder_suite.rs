@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::builder_checks;
 use super::conversation::{self, MessageFile};
+use super::report::SuiteReport;
 use super::role_suite::{
     Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, attributes_unasked, started,
 };
@@ -123,6 +125,10 @@ impl RoleCase for CaseFile {
         }
         played.fuel = builder.report().fuel.map_or(0, |(_, most)| most);
         Ok(played)
+    }
+
+    fn check(component: &Arc<Component>, begin: &Begin, report: &mut SuiteReport) {
+        builder_checks::all(component, &begin.policy(), report);
     }
 }
 

@@ -1,16 +1,50 @@
-//! What nobody means to send and somebody will: for the checks that every builder and parser gets.
+//! What nobody means to send and somebody will, and what must not come of it: for the checks that every policy gets.
+
+use std::sync::Arc;
+
+use crate::policy::PolicyProblem;
+
+/// Growth of memory that is none: an allocator may round up once more.
+const PAGE: usize = 64 * 1024;
+
+/// Starts a policy with settings that make no sense, one after the other. That it refuses them is a good answer.
+pub(super) fn try_settings<P>(start: impl Fn(Arc<str>) -> Result<P, PolicyProblem>) -> Result<(), String> {
+    for settings in settings() {
+        match start(Arc::from(settings.as_str())) {
+            Ok(_) | Err(PolicyProblem::Configure(_)) => {}
+            Err(problem) => {
+                let shown: String = settings.chars().take(40).collect();
+                return Err(format!("settings {shown:?}: {problem}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bytes that an instance has now, unless these are more than when it was warm. `calls` says between which two that was.
+pub(super) fn without_growth(warm: usize, now: usize, calls: &str) -> Result<usize, String> {
+    match now.saturating_sub(warm) {
+        0..=PAGE => Ok(now),
+        growth => Err(format!("it grew by {growth} bytes {calls}")),
+    }
+}
 
 /// Settings that make no sense.
 pub(super) fn settings() -> Vec<String> {
     let mut texts: Vec<String> = [
         "",
+        " ",
         "null",
         "[]",
         "1",
+        "\"\"",
         "{",
+        "}",
         "{}}",
+        "{\"",
         "{\"\u{0}\":1}",
         "{\"a\":1e999999}",
+        "{\"a\":-",
         "{\"a\":\"\\ud800\"}",
         "{\"no such setting\":{\"a\":[1,2,{}]}}",
         "\u{feff}{}",

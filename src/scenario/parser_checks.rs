@@ -10,13 +10,11 @@ use super::report::SuiteReport;
 use super::spoken::{Heard, Telling};
 use crate::chat::{Delta, FinishReason};
 use crate::moment::Moment;
-use crate::policy::{Component, LogLine, PolicyProblem, PolicySetup, ReplyInfo, ResponseParser};
+use crate::policy::{Component, LogLine, PolicySetup, ReplyInfo, ResponseParser};
 
 /// Replies over which memory must not grow, and after how many it is measured first.
 const REPLIES: usize = 3_000;
 const WARM: usize = 300;
-/// Growth that is not one: an allocator may round up once more.
-const PAGE: usize = 64 * 1024;
 const HUGE: usize = 1 << 20;
 
 /// Runs every check on a component, with the settings of `setup` where a check needs some.
@@ -35,13 +33,7 @@ pub(super) fn all(component: &Arc<Component>, setup: &PolicySetup, report: &mut 
     report.advice("a reply of 1 MiB", trial.huge());
     report.advice("schemas and notes that make no sense", trial.odd_infos());
     report.advice("settings that make no sense", trial.odd_settings());
-    match trial.memory() {
-        Ok(bytes) => {
-            report.memory_bytes = Some(bytes);
-            report.advice("memory does not grow over 3,000 replies", Ok(()));
-        }
-        Err(problem) => report.advice("memory does not grow over 3,000 replies", Err(problem)),
-    }
+    report.memory("memory does not grow over 3,000 replies", trial.memory());
 }
 
 struct Trial<'a> {
@@ -61,7 +53,7 @@ impl Trial<'_> {
             for streamed in [false, true] {
                 let [one, other] = [&one, &other].map(|parser| hear(parser, streamed, &deltas));
                 if one? != other? {
-                    return Err(format!("a reply of {deltas:?} is read otherwise"));
+                    return Err(format!("two fresh instances read the reply {deltas:?} differently"));
                 }
             }
         }
@@ -160,17 +152,10 @@ impl Trial<'_> {
     }
 
     fn odd_settings(&self) -> Result<(), String> {
-        for settings in odd::settings() {
-            let setup = PolicySetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
-            match ResponseParser::start(Arc::clone(self.component), setup, None) {
-                Ok(_) | Err(PolicyProblem::Configure(_)) => {}
-                Err(problem) => {
-                    let shown: String = settings.chars().take(40).collect();
-                    return Err(format!("settings {shown:?}: {problem}"));
-                }
-            }
-        }
-        Ok(())
+        odd::try_settings(|settings| {
+            let setup = PolicySetup { settings, ..self.setup.clone() };
+            ResponseParser::start(Arc::clone(self.component), setup, None)
+        })
     }
 
     /// Bytes of the instance that reads one reply after another; of the first one where each has its own.
@@ -183,11 +168,7 @@ impl Trial<'_> {
                 warm = parser.memory_bytes();
             }
         }
-        let grown = parser.memory_bytes();
-        match grown.saturating_sub(warm) {
-            0..=PAGE => Ok(grown),
-            growth => Err(format!("it grew by {growth} bytes from reply {WARM} to reply {REPLIES}")),
-        }
+        odd::without_growth(warm, parser.memory_bytes(), &format!("from reply {WARM} to reply {REPLIES}"))
     }
 }
 

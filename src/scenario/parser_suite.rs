@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::parser_checks;
+use super::report::SuiteReport;
 use super::role_suite::{
     Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, attributes_unasked, started,
 };
@@ -186,6 +188,10 @@ impl RoleCase for CaseFile {
         played.found = all_heard.first().filter(|_| !depends).map(|heard| found(expect, heard));
         played.fuel = parser.report().fuel.map_or(0, |(_, most)| most);
         Ok(played)
+    }
+
+    fn check(component: &Arc<Component>, begin: &Begin, report: &mut SuiteReport) {
+        parser_checks::all(component, &begin.policy(), report);
     }
 }
 

@@ -12,13 +12,11 @@ use super::odd;
 use super::provider_suite::spoken;
 use super::report::SuiteReport;
 use crate::format::{self, ClientRequest, NO_QUIRKS, ProviderFormat as _, Target};
-use crate::policy::{Component, ComponentFormat, LogLine, PolicyProblem, ProviderPolicy, ProviderSetup};
+use crate::policy::{Component, ComponentFormat, LogLine, ProviderPolicy, ProviderSetup};
 
 /// Rounds over which memory must not grow, and after how many it is measured first.
 const ROUNDS: usize = 2_000;
 const WARM: usize = 200;
-/// Growth that is not one: an allocator may round up once more.
-const PAGE: usize = 64 * 1024;
 
 /// Runs every check on a component, with the settings of `setup`.
 pub(super) fn all(component: &Arc<Component>, setup: &ProviderSetup, report: &mut SuiteReport) {
@@ -32,9 +30,7 @@ pub(super) fn all(component: &Arc<Component>, setup: &ProviderSetup, report: &mu
     report.advice("replies and refusals that make no sense", trial.replies());
     report.advice("streams that make no sense, wherever they are cut", trial.streams());
     report.advice("settings that make no sense", trial.odd_settings());
-    let memory = trial.memory();
-    report.memory_bytes = memory.as_ref().ok().copied().max(report.memory_bytes);
-    report.advice("memory does not grow over 2,000 requests and replies", memory.map(drop));
+    report.memory("memory does not grow over 2,000 requests and replies", trial.memory());
 }
 
 struct Trial<'a> {
@@ -54,7 +50,7 @@ impl Trial<'_> {
         for request in requests() {
             let [first, second] = [self.encode(&one, &request)?, self.encode(&other, &request)?];
             if first != second {
-                return Err(format!("{request} is written otherwise"));
+                return Err(format!("two fresh instances write the request {request} differently"));
             }
         }
         policies.iter().try_for_each(|policy| fault_free(policy))
@@ -105,17 +101,10 @@ impl Trial<'_> {
     }
 
     fn odd_settings(&self) -> Result<(), String> {
-        for settings in odd::settings() {
-            let setup = ProviderSetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
-            match ProviderPolicy::start(Arc::clone(self.component), setup, None) {
-                Ok(_) | Err(PolicyProblem::Configure(_)) => {}
-                Err(problem) => {
-                    let shown: String = settings.chars().take(40).collect();
-                    return Err(format!("settings `{shown}`: {problem}"));
-                }
-            }
-        }
-        Ok(())
+        odd::try_settings(|settings| {
+            let setup = ProviderSetup { settings, ..self.setup.clone() };
+            ProviderPolicy::start(Arc::clone(self.component), setup, None)
+        })
     }
 
     fn memory(&self) -> Result<usize, String> {
@@ -129,11 +118,7 @@ impl Trial<'_> {
                 warm = policy.memory_bytes();
             }
         }
-        let grown = policy.memory_bytes();
-        match grown.saturating_sub(warm) {
-            0..=PAGE => Ok(grown),
-            growth => Err(format!("it grew by {growth} bytes from request {WARM} to request {ROUNDS}")),
-        }
+        odd::without_growth(warm, policy.memory_bytes(), &format!("from request {WARM} to request {ROUNDS}"))
     }
 }
 

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::heard_reply::{HeardReply, ReplyExpectation};
+use super::provider_checks;
+use super::report::SuiteReport;
 use super::role_suite::{Begin, Common, Found, Played, RoleCase, started};
 use super::suite::settings_text;
 use crate::fault::AttemptFault;
@@ -158,6 +160,10 @@ impl RoleCase for CaseFile {
             played.problems.push(format!("it failed; it said: {said}"));
         }
         Ok(played)
+    }
+
+    fn check(component: &Arc<Component>, begin: &Begin, report: &mut SuiteReport) {
+        provider_checks::all(component, &begin.provider(), report);
     }
 }
 

@@ -208,6 +208,12 @@ impl SuiteReport {
         self.general(name, result, true);
     }
 
+    /// The advice on memory, and the most that an instance had in any role.
+    pub(super) fn memory(&mut self, name: &str, bytes: Result<usize, String>) {
+        self.memory_bytes = bytes.as_ref().ok().copied().max(self.memory_bytes);
+        self.advice(name, bytes.map(drop));
+    }
+
     fn general(&mut self, name: &str, result: Result<(), String>, advice: bool) {
         let problems = result.err().into_iter().collect();
         self.general.push(Check { name: name.to_owned(), advice, problems, fuel: None, log: Vec::new() });

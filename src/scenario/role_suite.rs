@@ -66,6 +66,9 @@ pub(super) trait RoleCase: DeserializeOwned {
     /// # Errors
     /// It makes no sense, or the policy cannot be started for another reason than its settings or a failure.
     fn play(&self, component: &Arc<Component>, begin: &Begin, head: &Self::Head) -> Result<Played, String>;
+
+    /// What every policy of the role is checked for, with what a file begins with.
+    fn check(component: &Arc<Component>, begin: &Begin, report: &mut SuiteReport);
 }
 
 /// What every role's cases have.
@@ -197,8 +200,8 @@ pub(super) fn started<P>(
     }
 }
 
-/// Plays every case of a file; tells with what the policy is to be checked, and where `update` is set the file with what came of
-/// failed cases, if that is another.
+/// Plays every case of a file and checks the policy; where `update` is set, tells the file with what came of failed cases, if that is
+/// another. Then the policy is not checked: it is when that file is run.
 ///
 /// # Errors
 /// The file makes no sense, or the policy cannot be started for another reason than its settings or a failure.
@@ -207,7 +210,7 @@ pub(super) fn run<C: RoleCase>(
     (text, name): (&str, &str),
     update: bool,
     report: &mut SuiteReport,
-) -> Result<(Begin, Option<Rewritten>), String> {
+) -> Result<Option<Rewritten>, String> {
     let file: SuiteFile<C::Head, C> = yaml::read(text, name).map_err(|problems| problems.to_string())?;
     if file.cases.is_empty() {
         return Err("`cases` is empty".to_owned());
@@ -237,7 +240,10 @@ pub(super) fn run<C: RoleCase>(
     }
     let rewritten = if update { rewritten(text, name, &failed)? } else { None };
     report.coverage = Some(reached.coverage(component.inspection().schema.as_ref(), C::ABOUT));
-    Ok((begin, rewritten))
+    if rewritten.is_none() {
+        C::check(component, &begin, report);
+    }
+    Ok(rewritten)
 }
 
 /// What the cases so far reach.

@@ -122,16 +122,7 @@ fn letters(delta: &Delta) -> Vec<Delta> {
 pub(super) fn joined(deltas: &[Delta]) -> Vec<Delta> {
     let mut joined: Vec<Delta> = Vec::new();
     for delta in deltas {
-        match (joined.last_mut(), delta) {
-            (Some(Delta::Text(all)), Delta::Text(more))
-            | (Some(Delta::Reasoning(all)), Delta::Reasoning(more))
-            | (Some(Delta::Refusal(all)), Delta::Refusal(more)) => all.push_str(more),
-            (
-                Some(Delta::ToolArguments { index: known, fragment: all }),
-                Delta::ToolArguments { index, fragment: more },
-            ) if known == index => all.push_str(more),
-            _ => joined.push(delta.clone()),
-        }
+        delta.clone().push_onto(&mut joined);
     }
     joined
 }

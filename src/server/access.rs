@@ -28,7 +28,7 @@ pub(super) const PUBLIC: [(&str, &str); 5] = [
 ];
 
 /// Where operators ask and act, each with all below it.
-const ADMIN: [&str; 5] = ["/admin", "/spend", "/global", "/key", "/team"];
+const ADMIN: [&str; 6] = ["/admin", "/spend", "/global", "/key", "/v2/key", "/team"];
 /// What a key's holder may ask too, about this key.
 const OWN_KEY: &str = "/key/info";
 /// What a key's holder may say of its own requests, and operators of any.

@@ -83,7 +83,7 @@ fn of_contents(model: &str, request: ClientRequest) -> Result<ChatRequest, Refus
 }
 
 /// The caller, and the request with its body.
-async fn read(app: &App, request: Request<Body>) -> Result<(Arc<Caller>, ClientRequest), Refusal> {
+pub(super) async fn read(app: &App, request: Request<Body>) -> Result<(Arc<Caller>, ClientRequest), Refusal> {
     let limit = app.gateway.live.read().settings.server.max_request_bytes;
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Arc<Caller>>().cloned();

@@ -95,7 +95,7 @@ async fn acted<R: Send + 'static>(
     act: impl FnOnce(&Batches) -> Result<R, Refusal> + Send + 'static,
 ) -> Result<R, Refusal> {
     let batches = Arc::clone(&app.batches);
-    let failed = || Err(Refusal::new(RefusalKind::Internal, "what is kept of batches could not be looked at"));
+    let failed = || Err(Refusal::new(RefusalKind::Internal, "the work on stored files and batches failed"));
     app.gateway.blocking.run(move || act(&batches)).await.unwrap_or_else(failed)
 }
 

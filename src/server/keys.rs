@@ -4,11 +4,11 @@
 //! checked, written and put in force as one piece of work, one after another, which runs to its end whether or not its client waits.
 
 pub(super) mod fields;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
@@ -16,24 +16,25 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::percent_decode_str;
+use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+use crate::budgets::BudgetReport;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::keys::{KeyBook, KnownKey};
 use crate::moment::Moment;
+use crate::money::NanoUsd;
 use crate::pipeline::Gateway;
-use crate::snapshot::Caller;
 use crate::store::{KeyStore, Ledger, Unchanged};
 use crate::virtual_key::{KeyHash, PREFIX, VirtualKey};
 
 use super::{App, access, probe, refusal, shortened, teams};
 use fields::Fields;
+pub(super) use told::{aliases, info, list, several};
 
 /// Bytes of a body at most.
 const BODY: usize = 1 << 20;
-/// Keys of one page that is asked for without a size, and at most.
-const PAGE: [usize; 2] = [10, 100];
 /// The status of a change that what is kept does not admit.
 const CONFLICT: u16 = 409;
 /// The code of a change that somebody else came before.
@@ -48,7 +49,7 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
             return Err(Refusal::new(RefusalKind::InvalidRequest, why));
         }
         let mut fields = Fields::read(body)?;
-        let key = chosen(fields.take_text("key")?)?;
+        let key = chosen(app, fields.take_text("key")?, "key")?;
         let hash = KeyHash::of(&key);
         let keys = &app.gateway.live.read().callers.keys;
         if keys.get(hash).is_some() {
@@ -89,14 +90,13 @@ pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) 
 /// `POST /key/regenerate`, or `/key/KEY/regenerate`: another key in the place of one that may have become known. What it may do, what it
 /// has spent and what people call it stay; its limits of the minute begin anew.
 pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let of_path = request.uri().path().strip_prefix("/key/").and_then(|rest| rest.strip_suffix("/regenerate"));
-    let of_path = of_path.map(|key| percent_decode_str(key).decode_utf8_lossy().into_owned());
+    let of_path = named_in(request.uri(), "/regenerate");
     answered(&app, request, move |app, body| {
         let now = app.gateway.clock.now();
         let mut fields = Fields::read(if body.is_empty() { b"{}" } else { body })?;
         let named = fields.take_text("key")?.or_else(|| of_path.clone()).ok_or_else(|| missing("key"))?;
         let known = find(app, &named)?;
-        let (old, secret) = (changeable(&known)?, chosen(fields.take_text("new_key")?)?);
+        let (old, secret) = (changeable(&known)?, chosen(app, fields.take_text("new_key")?, "new_key")?);
         let hash = KeyHash::of(&secret);
         let keys = &app.gateway.live.read().callers.keys;
         if keys.get(hash).is_some() {
@@ -112,6 +112,36 @@ pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Bod
         app.gateway.capacity.notify();
         let known = keys.get(hash).ok_or_else(not_in_force)?;
         Ok(told_once(app, &known, &secret, now))
+    })
+    .await
+}
+
+/// `POST /key/KEY/reset_spend`: so much is spent with it from now on, which is no more than it was. What is under way counts no more.
+pub(super) async fn reset_spend(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let named = named_in(request.uri(), "/reset_spend");
+    answered(&app, request, move |app, body| {
+        let now = app.gateway.clock.now();
+        let reset_to = Fields::read(body)?.dollars("reset_to")?.ok_or_else(|| missing("reset_to"))?;
+        let known = find(app, named.as_deref().unwrap_or_default())?;
+        let before = changeable(&known)?;
+        let spent = budget(app, &known, now).map(|budget| budget.spent).unwrap_or_default();
+        for (most, what) in [(Some(spent), "what is spent"), (before.allowance.max_budget, "the budget of the key")] {
+            if let Some(most) = most.filter(|most| *most < reset_to) {
+                let message = format!("`reset_to` must be no more than {what}, which is {}", most.as_usd());
+                return Err(Refusal::new(RefusalKind::InvalidRequest, message).at("reset_to"));
+            }
+        }
+        let mut reset = VirtualKey { updated: now, ..before.clone() };
+        reset.set_spend(now, reset_to);
+        let known = keep(app, Some(&before), reset)?;
+        let budget = budget(app, &known, app.gateway.clock.now());
+        Ok(json!({
+            "key_hash": known.key.hash,
+            "spend": budget.as_ref().map_or(reset_to, |budget| budget.spent).as_usd(),
+            "previous_spend": spent.as_usd(),
+            "max_budget": known.key.allowance.max_budget.map(NanoUsd::as_usd),
+            "budget_reset_at": budget.and_then(|budget| budget.resets).map(Moment::iso),
+        }))
     })
     .await
 }
@@ -160,79 +190,18 @@ pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) 
     .await
 }
 
-/// `GET /key/info?key=…`: of the key that is named, by itself or by its digest; else of the one that asks.
-pub(super) async fn info(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let told = || {
-        known_names(&uri, &["key"])?;
-        let own = caller.virtual_key.as_ref().map(|key| key.hash);
-        let known = match (query(&uri, "key"), own) {
-            (Some(named), None) => find(&app, &named)?,
-            (Some(named), Some(own)) if KeyHash::named(&named) == Some(own) => find(&app, &named)?,
-            (Some(_), Some(_)) => {
-                return Err(Refusal::new(RefusalKind::Forbidden, "a key may be told of itself and of no other"));
-            }
-            (None, Some(own)) => find(&app, &own.to_string())?,
-            (None, None) => return Err(missing("key")),
-        };
-        let mut info = shown(&app, &known, app.gateway.clock.now());
-        info.shift_remove("token");
-        Ok(json!({"key": query(&uri, "key").unwrap_or_else(|| known.key.hash.to_string()), "info": info}))
-    };
-    answer(&app, &uri, &headers, told())
-}
-
-/// What a list of keys may be asked by.
-const LISTED_BY: [&str; 7] = ["page", "size", "team_id", "user_id", "key_alias", "key_hash", "return_full_object"];
-
-/// `GET /key/list`: digests, or whole with `return_full_object=true`; by page, team, user, alias.
-pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(why) = known_names(&uri, &LISTED_BY) {
-        return answer(&app, &uri, &headers, Err(why));
-    }
-    let number =
-        |name: &str, otherwise: usize| query(&uri, name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let (page, size) = (number("page", 1).max(1), number("size", PAGE[0]).clamp(1, PAGE[1]));
-    let wanted = |known: &KnownKey| {
-        let key = &known.key;
-        let is = |name: &str, value: Option<&str>| query(&uri, name).is_none_or(|asked| Some(asked.as_str()) == value);
-        let hash = key.hash.to_string();
-        is("team_id", key.team.as_deref())
-            && is("user_id", key.user.as_deref())
-            && is("key_alias", key.alias.as_deref())
-            && is("key_hash", Some(&hash))
-    };
-    let now = app.gateway.clock.now();
-    let mut keys = app.gateway.live.read().callers.keys.all();
-    keys.retain(wanted);
-    // The newest first, as LiteLLM has them.
-    keys.sort_by_key(|known| std::cmp::Reverse(known.key.created));
-    let whole = query(&uri, "return_full_object").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    let of_page = keys.iter().skip((page - 1).saturating_mul(size)).take(size);
-    let listed: Vec<Value> = of_page
-        .map(|known| if whole { Value::Object(shown(&app, known, now)) } else { json!(known.key.hash) })
-        .collect();
-    let told = json!({
-        "keys": listed,
-        "total_count": keys.len(),
-        "current_page": page,
-        "total_pages": keys.len().div_ceil(size),
-    });
-    answer(&app, &uri, &headers, Ok(told))
-}
-
 /// Everything that is told of a key but the key.
 pub(super) fn shown(app: &App, known: &KnownKey, now: Moment) -> Map<String, Value> {
-    let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
-    let mut told = fields::shown(known, budget.as_ref(), now);
+    let mut told = fields::shown(known, budget(app, known, now).as_ref(), now);
     if !known.configured && app.gateway.live.read().callers.keys.is_unreadable(known.key.hash) {
         told.insert("unreadable".to_owned(), json!(true));
     }
     told
+}
+
+/// What a key has spent of what.
+pub(super) fn budget(app: &App, known: &KnownKey, now: Moment) -> Option<BudgetReport> {
+    known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id))
 }
 
 /// Writes a key in the place of what was read of it, and puts it in force. Blocks.
@@ -273,20 +242,21 @@ fn warn_of_team(app: &App, known: &KnownKey, shown: &mut Map<String, Value>) {
 }
 
 /// The key that somebody wants, or one that is drawn.
-fn chosen(wanted: Option<String>) -> Result<String, Refusal> {
-    match wanted {
-        // What else there is no header could bring.
-        Some(key) if key.starts_with(PREFIX) && key.len() >= 16 && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(key)
-        }
-        Some(_) => {
-            let message = format!(
-                "a `key` of one's own begins with `{PREFIX}` and has at least 16 letters, without spaces and of ASCII alone"
-            );
-            Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key"))
-        }
-        None => drawn(),
+fn chosen(app: &App, wanted: Option<String>, field: &str) -> Result<String, Refusal> {
+    let Some(key) = wanted else { return drawn() };
+    let refused = |why: String| Err(Refusal::new(RefusalKind::InvalidRequest, why).at(field));
+    // What else there is no header could bring.
+    if !key.starts_with(PREFIX) || key.len() < 16 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return refused(format!(
+            "a `{field}` of one's own begins with `{PREFIX}` and has at least 16 letters, without spaces and of ASCII alone"
+        ));
     }
+    let (server, hash) = (&app.gateway.live.read().settings.server, KeyHash::of(&key));
+    let mut operators = [&server.master_key, &server.admin_key].into_iter().flatten();
+    if operators.any(|own| KeyHash::of(own.expose_secret()) == hash) {
+        return refused("this is the operator's key, whom no bound of a key would hold; choose another".to_owned());
+    }
+    Ok(key)
 }
 
 /// Does something with what is kept. Blocks.
@@ -331,6 +301,12 @@ pub(super) fn changed(app: &App, act: impl FnOnce(&KeyStore) -> Result<(), Uncha
         }
         Unchanged::Failed(why) => not_kept(&app.gateway, why),
     })
+}
+
+/// The key that a path names, up to what is done with it.
+fn named_in(uri: &Uri, ending: &str) -> Option<String> {
+    let named = uri.path().strip_prefix("/key/")?.strip_suffix(ending)?;
+    Some(percent_decode_str(named).decode_utf8_lossy().into_owned())
 }
 
 fn find(app: &App, named: &str) -> Result<KnownKey, Refusal> {

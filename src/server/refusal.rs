@@ -102,7 +102,7 @@ pub(super) async fn unknown_method(
 }
 
 fn wrong_method(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Response {
-    let mut refusal = Refusal::new(RefusalKind::UnknownPath, format!("`{path}` does not answer to {method}"));
+    let mut refusal = Refusal::new(RefusalKind::UnknownPath, format!("`{path}` does not accept {method}"));
     refusal.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
     unrecorded(app, spoken_at(path, headers), &refusal)
 }

@@ -209,7 +209,7 @@ impl Connections {
             let idle = self.known.iter().filter(|(state, _)| state.is_idle() && state.age() >= YOUNG);
             let idle: Vec<&CancellationToken> = idle.map(|(_, close)| close).collect();
             idle.iter().take(idle.len().div_ceil(2)).for_each(|close| close.cancel());
-            tracing::warn!(closed = idle.len().div_ceil(2), "as many connections as there may be; idle ones make room");
+            tracing::warn!(closed = idle.len().div_ceil(2), "as many connections as possible; idle ones are closed");
             if let Ok(Ok(permit)) = tokio::time::timeout(YOUNG, Arc::clone(&self.room).acquire_owned()).await {
                 return permit;
             }

@@ -1,7 +1,7 @@
 //! What requests cost, in LiteLLM's paths and shapes, out of the ledger. Behind the admin key.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -16,7 +16,7 @@ use crate::keys::{KeyBook, KnownKey};
 use crate::money::NanoUsd;
 use crate::record::Ending;
 use crate::snapshot::Snapshot;
-use crate::store::{By, Logged, Period, Reader, Spend, Wanted};
+use crate::store::{By, KeyStore, Logged, Period, Reader, Spend, Wanted};
 use crate::virtual_key::KeyHash;
 
 use super::keys::{self, known_names, query};
@@ -36,10 +36,13 @@ pub(super) async fn logs(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
         }
         Ok(asked)
     });
-    let wanted = Wanted { id: query(&uri, "request_id"), keys: wanted_keys(&snapshot, &uri) };
-    let read = move |reader: Reader, asked: Asked| {
+    let (id, user) = (query(&uri, "request_id"), query(&uri, "user_id"));
+    let key = query(&uri, "api_key").map(|shown| name_in_records(&snapshot, &shown));
+    let read = move |reader: Reader, kept: &KeyStore, asked: Asked| {
+        let names = Names::of(&snapshot, kept)?;
+        let wanted = Wanted { id, keys: names.wanted(key, user.as_deref()) };
         let requests = reader.requests(&wanted, &asked.period, MOST)?;
-        Ok(requests.iter().map(|request| logged(request, &snapshot.callers.keys)).collect())
+        Ok(requests.iter().map(|request| logged(request, &names)).collect())
     };
     answer(&app, &uri, &headers, asked, read).await
 }
@@ -51,7 +54,7 @@ pub(super) async fn total(State(app): State<Arc<App>>, uri: Uri, headers: Header
     let lowest = budgets.filter(|budget| budget.max.is_some()).min_by_key(|budget| budget.max);
     let (max, period) = lowest.map_or((None, None), |budget| (budget.max, budget.period));
     let (max, period) = (max.map(NanoUsd::as_usd), period.map(|period| period.to_string()));
-    let read = move |reader: Reader, asked: Asked| {
+    let read = move |reader: Reader, _: &KeyStore, asked: Asked| {
         let lines = reader.spend(By::Day, &asked.period)?;
         let spent: NanoUsd = lines.iter().map(|line| line.cost_nano_usd).sum();
         Ok(json!({"spend": spent.as_usd(), "max_budget": max, "budget_duration": period}))
@@ -68,17 +71,21 @@ pub(super) async fn tags(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 /// `/global/spend/keys`.
 pub(super) async fn keys(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     let snapshot = app.gateway.live.read();
-    let line = move |line: &Spend| {
-        let known = known(&snapshot.callers.keys, &line.name);
-        let alias = match &known {
-            Some(known) => known.key.alias.clone(),
-            // It has been deleted, or was never one that has another name.
-            None => line.alias.clone().or_else(|| KeyHash::parse(&line.name).is_none().then(|| line.name.clone())),
+    let read = move |reader: Reader, kept: &KeyStore, asked: Asked| {
+        let names = Names::of(&snapshot, kept)?;
+        let line = |line: &Spend| {
+            let known = names.known(&line.name);
+            let alias = match &known {
+                Some(known) => known.key.alias.clone(),
+                // It has been deleted, or was never one that has another name.
+                None => line.alias.clone().or_else(|| KeyHash::parse(&line.name).is_none().then(|| line.name.clone())),
+            };
+            let name = known.map_or_else(|| line.name.clone(), |known| known.key.name());
+            json!({"api_key": line.name, "key_name": name, "key_alias": alias, "total_spend": line.cost_nano_usd.as_usd()})
         };
-        let name = known.map_or_else(|| line.name.clone(), |known| known.key.name());
-        json!({"api_key": line.name, "key_name": name, "key_alias": alias, "total_spend": line.cost_nano_usd.as_usd()})
+        Ok(names.together(reader.spend(By::Key, &asked.period)?).iter().take(asked.limit).map(line).collect())
     };
-    sums(&app, &uri, &headers, By::Key, line).await
+    answer(&app, &uri, &headers, Asked::of(&uri, &["limit"]), read).await
 }
 
 /// `/global/spend/models`.
@@ -91,10 +98,7 @@ pub(super) async fn models(State(app): State<Arc<App>>, uri: Uri, headers: Heade
 pub(super) async fn kept_keys(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     let (now, asked) = (app.gateway.clock.now(), limited(&uri, &["limit"]));
     let told = asked.map(|limit| {
-        let spent = |known: &KnownKey| {
-            let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
-            Reverse(budget.map(|budget| budget.spent))
-        };
+        let spent = |known: &KnownKey| Reverse(keys::budget(&app, known, now).map(|budget| budget.spent));
         let mut known = app.gateway.live.read().callers.keys.all();
         known.sort_by_cached_key(spent);
         known.iter().take(limit).map(|known| Value::Object(keys::shown(&app, known, now))).collect()
@@ -105,10 +109,11 @@ pub(super) async fn kept_keys(State(app): State<Arc<App>>, uri: Uri, headers: He
 /// `/spend/users`: what the keys of each user spent, or those of one by `user_id`, the dearest first.
 pub(super) async fn users(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     let (snapshot, one) = (app.gateway.live.read(), query(&uri, "user_id"));
-    let read = move |reader: Reader, asked: Asked| {
+    let read = move |reader: Reader, kept: &KeyStore, asked: Asked| {
+        let names = Names::of(&snapshot, kept)?;
         let mut users: BTreeMap<String, NanoUsd> = BTreeMap::new();
         for line in reader.spend(By::Key, &asked.period)? {
-            let user = known(&snapshot.callers.keys, &line.name).and_then(|known| known.key.user.clone());
+            let user = names.known(&line.name).and_then(|known| known.key.user.clone());
             if let Some(user) = user.filter(|user| one.as_ref().is_none_or(|one| one == user)) {
                 *users.entry(user).or_default() += line.cost_nano_usd;
             }
@@ -129,7 +134,7 @@ async fn sums(
     by: By,
     line: impl Fn(&Spend) -> Value + Send + 'static,
 ) -> Response {
-    let read = move |reader: Reader, asked: Asked| {
+    let read = move |reader: Reader, _: &KeyStore, asked: Asked| {
         Ok(reader.spend(by, &asked.period)?.iter().take(asked.limit).map(&line).collect())
     };
     answer(app, uri, headers, Asked::of(uri, &["limit"]), read).await
@@ -163,15 +168,57 @@ fn limited(uri: &Uri, names: &[&str]) -> Result<usize, Refusal> {
     text.parse::<usize>().ok().filter(|limit| *limit > 0).ok_or_else(wrong)
 }
 
-/// The names that records have of the keys that are asked for by `api_key` and `user_id`; `None` is all.
-fn wanted_keys(snapshot: &Snapshot, uri: &Uri) -> Option<Vec<String>> {
-    let of_user = query(uri, "user_id").map(|user| {
-        let own = snapshot.callers.keys.all().into_iter().filter(|known| known.key.user.as_ref() == Some(&user));
-        own.map(|known| known.key.hash.to_string()).collect::<Vec<_>>()
-    });
-    match query(uri, "api_key").map(|shown| name_in_records(snapshot, &shown)) {
-        None => of_user,
-        Some(key) => Some(of_user.is_none_or(|own| own.contains(&key)).then_some(key).into_iter().collect()),
+/// The keys there are, by the names that records have of them: the digests that requests were asked with.
+struct Names {
+    keys: Arc<KeyBook>,
+    /// What took the place of those that were renewed.
+    renewed: HashMap<String, String>,
+}
+
+impl Names {
+    fn of(snapshot: &Snapshot, kept: &KeyStore) -> Result<Self, String> {
+        Ok(Self { keys: Arc::clone(&snapshot.callers.keys), renewed: kept.renewals()? })
+    }
+
+    /// What the key of this name is called now.
+    fn now<'n>(&'n self, name: &'n str) -> &'n str {
+        self.renewed.get(name).map_or(name, String::as_str)
+    }
+
+    /// The virtual key that has this name or had it, while there is one.
+    fn known(&self, name: &str) -> Option<KnownKey> {
+        KeyHash::parse(self.now(name)).and_then(|hash| self.keys.get(hash))
+    }
+
+    /// The names of a key and of a user's keys, where they are asked for, those from before they were renewed too; `None` is all.
+    fn wanted(&self, key: Option<String>, user: Option<&str>) -> Option<Vec<String>> {
+        let of_user = user.map(|user| {
+            let own = self.keys.all().into_iter().filter(|known| known.key.user.as_deref() == Some(user));
+            own.map(|known| known.key.hash.to_string()).collect::<BTreeSet<_>>()
+        });
+        let wanted: BTreeSet<String> = match key {
+            None => of_user?,
+            Some(key) => of_user.is_none_or(|own| own.contains(&key)).then_some(key).into_iter().collect(),
+        };
+        let before = self.renewed.iter().filter(|(_, now)| wanted.contains(*now)).map(|(before, _)| before);
+        Some(wanted.iter().chain(before).cloned().collect())
+    }
+
+    /// Lines of keys, those of one that was renewed in the line of what took its place; the dearest first.
+    fn together(&self, lines: Vec<Spend>) -> Vec<Spend> {
+        let mut all: BTreeMap<String, Spend> = BTreeMap::new();
+        for line in lines {
+            let name = self.now(&line.name).to_owned();
+            if let Some(one) = all.get_mut(&name) {
+                one.cost_nano_usd += line.cost_nano_usd;
+                one.alias = one.alias.take().or(line.alias);
+            } else {
+                all.insert(name.clone(), Spend { name, ..line });
+            }
+        }
+        let mut all: Vec<Spend> = all.into_values().collect();
+        all.sort_by_key(|line| Reverse(line.cost_nano_usd));
+        all
     }
 }
 
@@ -188,18 +235,13 @@ fn name_in_records(snapshot: &Snapshot, shown: &str) -> String {
     hash.map_or_else(|| shown.to_owned(), |hash| hash.to_string())
 }
 
-/// The virtual key that records have this name of, while there is one.
-fn known(keys: &KeyBook, name: &str) -> Option<KnownKey> {
-    KeyHash::parse(name).and_then(|hash| keys.get(hash))
-}
-
 /// Reads the ledger on another thread.
 async fn answer(
     app: &App,
     uri: &Uri,
     headers: &HeaderMap,
     asked: Result<Asked, Refusal>,
-    read: impl FnOnce(Reader, Asked) -> Result<Value, String> + Send + 'static,
+    read: impl FnOnce(Reader, &KeyStore, Asked) -> Result<Value, String> + Send + 'static,
 ) -> Response {
     let api = spoken_at(uri.path(), headers);
     let refuse = |kind, why: String| refusal::unrecorded(app, api, &Refusal::new(kind, why));
@@ -212,7 +254,8 @@ async fn answer(
         return refuse(RefusalKind::UnknownPath, why.to_owned());
     };
     let ledger = Arc::clone(ledger);
-    let read = app.gateway.blocking.run(move || ledger.reader().and_then(|reader| read(reader, asked))).await;
+    let read = move || ledger.reader().and_then(|reader| read(reader, ledger.keys(), asked));
+    let read = app.gateway.blocking.run(read).await;
     match read {
         Some(Ok(answer)) => probe::json_response(StatusCode::OK, &answer),
         // What was asked is read already: it is the ledger that cannot answer.
@@ -221,8 +264,8 @@ async fn answer(
     }
 }
 
-fn logged(request: &Logged, keys: &KeyBook) -> Value {
-    let user = request.key.as_deref().and_then(|name| known(keys, name)).and_then(|known| known.key.user.clone());
+fn logged(request: &Logged, names: &Names) -> Value {
+    let user = request.key.as_deref().and_then(|name| names.known(name)).and_then(|known| known.key.user.clone());
     let tokens = request.input_tokens.saturating_add(request.output_tokens);
     // What was refused cost nothing; what tokens cost that have no known price, nobody knows.
     let spend = request.cost_nano_usd.or((tokens == 0).then(NanoUsd::default));

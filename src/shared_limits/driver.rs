@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::limits::{Certainty, Decision, Limits};
 use crate::moment::Moment;
 
-/// How long what is only told waits for company.
-pub(super) const COMPANY: Duration = Duration::from_millis(5);
+/// How long what is only told waits, so that more goes with it.
+pub(super) const BATCHING_DELAY: Duration = Duration::from_millis(5);
 /// How often a gateway is heard of: a fifth of the time after which it counts as gone.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A server that does not answer for so long is gone.
@@ -38,6 +38,12 @@ const BATCH: usize = 256;
 const WINDOWS: usize = 100;
 /// A request for which there seemed to be room asks again after so long.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// A connection to the server.
+pub(super) async fn connection(client: &Client) -> Result<MultiplexedConnection, redis::RedisError> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
 
 pub(super) struct Driver {
     limits: Arc<Limits>,
@@ -178,9 +184,7 @@ impl Driver {
 
     /// Connects and tells everything.
     async fn connect(&mut self) -> Result<MultiplexedConnection, Fault> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = connection(&self.client).await?;
         let mut first = Pipeline::new();
         for source in [script::RESERVE, script::PUBLISH] {
             first.add_command(redis::cmd("SCRIPT").arg("LOAD").arg(source).clone());
@@ -226,15 +230,15 @@ impl Driver {
         while !self.stopped {
             let heartbeat = self.heard.map_or(self.clock.now(), |heard| heard + HEARTBEAT);
             let link = Arc::clone(&self.link);
-            let company = async {
+            let changed = async {
                 link.dirty.notified().await;
-                tokio::time::sleep(COMPANY).await;
+                tokio::time::sleep(BATCHING_DELAY).await;
             };
             let mut work = Vec::new();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => work.extend(command),
-                () = company => {}
+                () = changed => {}
                 () = self.clock.sleep_until(heartbeat) => {}
             }
             while work.len() < BATCH

@@ -11,11 +11,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use redis::Client;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
 use tokio::sync::Notify;
 
-use super::driver::{ANSWER, COMPANY, CONNECT, OTHERS_COME_BACK, RETRY};
+use super::driver::{ANSWER, BATCHING_DELAY, OTHERS_COME_BACK, RETRY, connection};
 use super::{Fault, RECHECK, script};
 use crate::budgets::{BudgetId, BudgetPart, Budgets};
 use crate::clock::Clock;
@@ -150,9 +150,7 @@ impl Money {
     }
 
     async fn connect(&self) -> Result<(MultiplexedConnection, String), Fault> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = connection(&self.client).await?;
         let script = redis::cmd("SCRIPT").arg("LOAD").arg(script::MONEY).query_async(&mut connection).await?;
         Ok((connection, script))
     }
@@ -182,9 +180,9 @@ impl Money {
         drop(ready.take());
         loop {
             let woken = tokio::time::timeout(RECHECK, self.link.changed.notified()).await.is_ok();
-            // Whoever waits is not kept for company.
+            // Whoever waits for the others' money does not wait for more to go with it.
             if woken && self.link.asked().0.is_empty() {
-                tokio::time::sleep(COMPANY).await;
+                tokio::time::sleep(BATCHING_DELAY).await;
             }
             // Asked first: what is told last is all of it.
             let stops = self.stops();

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
+use redis::Client;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
 use tokio::sync::Mutex;
 
 use super::Server;
-use super::driver::{ANSWER, CONNECT};
+use super::driver::{CONNECT, connection};
 use crate::clock::Clock;
 use crate::moment::Moment;
 
@@ -88,9 +88,7 @@ impl VectorStore {
             }
             state.alone = now + CONNECT;
         }
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
-        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+        match connection(&self.client).await {
             Ok(connection) => self.state.lock().await.connection = Some(connection),
             Err(fault) => self.lost(&fault).await,
         }

@@ -23,7 +23,7 @@ impl Alarm for Alerts {
         let (spent, max, soft) = (budget.spent, budget.max.unwrap_or_default(), budget.soft.unwrap_or_default());
         let event = event(snapshot, reached);
         let what = event["event_message"].as_str().unwrap_or_default();
-        tracing::warn!(of = ?budget.scope, %spent, %max, %soft, what, "a budget has come to a mark");
+        tracing::warn!(of = ?budget.scope, %spent, %max, %soft, what, "a budget has reached a threshold");
         let alerts = &snapshot.settings.payers.alerts;
         send(alerts.webhook.as_ref(), event.to_string());
         send(alerts.slack.as_ref(), json!({"text": in_words(&event)}).to_string());
@@ -36,7 +36,7 @@ fn send(url: Option<&SecretString>, body: String) {
     let url = url.clone();
     drop(runtime.spawn(async move {
         if let Err(why) = http::tell(url.expose_secret(), body.into_bytes()).await {
-            tracing::error!(why, "nobody could be told of a budget");
+            tracing::error!(why, "an alert about a budget could not be sent");
         }
     }));
 }

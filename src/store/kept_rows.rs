@@ -143,7 +143,7 @@ pub(super) fn read<T: Kept>(row: &[Option<String>]) -> Result<T, String> {
     let text = row.last().and_then(Option::as_deref).unwrap_or_default();
     match serde_json::from_str::<T>(text) {
         Ok(kept) if kept.name() == name_of(row) => Ok(kept),
-        Ok(_) => Err("what it holds is another's".to_owned()),
+        Ok(_) => Err("its name and what it holds do not belong together".to_owned()),
         Err(fault) if fault.is_data() => {
             Err(format!("this version does not know what it holds, at column {}", fault.column()))
         }

@@ -60,6 +60,17 @@ impl KeyStore {
         self.of_renewed(|known| known.iter().find(|(_, names)| names.contains(&old)).map(|(token, _)| token.clone()))
     }
 
+    /// What took the place of each key that was renewed, by their digests.
+    ///
+    /// # Errors
+    /// As [`KeyStore::load`].
+    pub fn renewals(&self) -> Result<HashMap<String, String>, String> {
+        let pairs = |(token, names): (&String, &Vec<String>)| {
+            names.iter().map(|old| (old.clone(), token.clone())).collect::<Vec<_>>()
+        };
+        self.of_renewed(|known| known.iter().flat_map(pairs).collect())
+    }
+
     /// What each key was before, read where it is not known yet.
     fn of_renewed<R>(&self, told: impl FnOnce(&HashMap<String, Vec<String>>) -> R) -> Result<R, String> {
         let mut known = self.1.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -187,7 +187,7 @@ async fn carried_out(gateway: &Arc<Pipeline>, input: &str) -> (Finish, Vec<Value
         input: &file,
         caller: &|| Ok(Arc::clone(&caller)),
         most: 8,
-        hands: &Semaphore::new(64),
+        permits: &Semaphore::new(64),
         stop: &CancellationToken::new(),
         until: None,
         stop_when_refused: false,

@@ -32,7 +32,7 @@ pub(crate) async fn started(more: &str) -> (Gateway, tempfile::TempDir) {
     (Gateway::start(&config).await, folder)
 }
 
-async fn send(gateway: &Gateway, method: Method, path: &str, key: &str, body: Option<&Value>) -> Reply {
+pub(crate) async fn send(gateway: &Gateway, method: Method, path: &str, key: &str, body: Option<&Value>) -> Reply {
     let request = gateway.client.request(method, format!("{}{path}", gateway.url)).bearer_auth(key);
     let request = match body {
         Some(body) => request.header("content-type", "application/json").body(body.to_string()),

@@ -29,6 +29,7 @@ mod hostile_providers;
 mod hostile_roles;
 mod identities;
 mod judge;
+mod key_routes;
 mod keys;
 mod licences;
 mod limits;

@@ -70,6 +70,17 @@ async fn what_one_gateway_changes_of_keys_and_teams_acts_at_the_other() {
 }
 
 #[tokio::test]
+async fn spend_that_one_gateway_resets_is_reset_at_the_other() {
+    let Some((_server, one, other)) = both().await else { return };
+    let key = made(&one, json!({"max_budget": 0.03})).await;
+    until_answered(&other, "g", &key, 200).await;
+    until_answered(&other, "g", &key, 422).await;
+    let reset = post(&one, &format!("/key/{key}/reset_spend"), json!({"reset_to": 0})).await;
+    assert_eq!(reset.status, 200, "{}", reset.text);
+    until_answered(&other, "g", &key, 200).await;
+}
+
+#[tokio::test]
 async fn a_key_that_one_gateway_blocks_stays_blocked_whatever_the_other_changes_at_once() {
     let Some((_server, one, other)) = both().await else { return };
     let key = made(&one, json!({"team_id": "lab"})).await;

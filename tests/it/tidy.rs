@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 6] = [
         "virtual_key",
     ],
     &["clock", "config", "policy", "provider", "http", "sentences", "shared_limits", "store", "telemetry"],
-    &["queue", "builtin_policies", "decisions", "keys", "rollout", "snapshot", "reload"],
+    &["background_thread", "queue", "builtin_policies", "decisions", "keys", "rollout", "snapshot", "reload"],
     &["pipeline", "scenario", "replay", "simulate", "experiment", "evaluate", "batch", "embedding", "judge", "kit"],
     &["start", "server", "cli", "main"],
 ];

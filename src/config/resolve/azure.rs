@@ -52,9 +52,7 @@ pub(super) fn endpoint(
     base_model: Option<&str>,
 ) -> Option<Endpoint> {
     let places = &params.places;
-    // What was given and could not be read is reported already.
-    let given = [("api_base", params.api_base.is_some()), ("api_key", params.api_key.is_some())];
-    if given.iter().any(|(key, read)| places.has(key) && !read) {
+    if places.any_unread(&[("api_base", params.api_base.is_some()), ("api_key", params.api_key.is_some())]) {
         return None;
     }
     let variable = |names: &[String]| names.iter().find_map(|name| places.reader.variable(name));
@@ -104,9 +102,8 @@ pub(super) fn by_directory(
     endpoint: &mut Endpoint,
 ) -> Option<bool> {
     let places = &params.places;
-    // What was given and could not be read is reported already.
-    let given = [("azure_ad_token", params.azure_ad_token.is_some())];
-    if given.iter().chain(&params.azure_app.given()).any(|(key, read)| places.has(key) && !read) {
+    let token_read = [("azure_ad_token", params.azure_ad_token.is_some())];
+    if places.any_unread(&token_read) || places.any_unread(&params.azure_app.given()) {
         return None;
     }
     let token = params.azure_ad_token.clone().map(|(token, name)| (token, name.map(str::to_owned)));

@@ -100,8 +100,7 @@ pub(super) fn endpoint(
         ("aws_bedrock_runtime_endpoint", params.aws_bedrock_runtime_endpoint.is_some()),
         ("model_id", params.model_id.is_some()),
     ];
-    // What was given and could not be read is reported already.
-    if given.iter().chain(&params.aws_role.given()).any(|(key, read)| places.has(key) && !read) {
+    if places.any_unread(&given) || places.any_unread(&params.aws_role.given()) {
         return None;
     }
     let named = match named(model) {

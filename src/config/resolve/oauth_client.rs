@@ -16,12 +16,7 @@ pub(super) fn find(params: &LitellmParams<'_, '_>, row: &Provider, origin: &Orig
     let (Some(oauth), Origin::Http(address)) = (&row.oauth, origin) else { return Ok(None) };
     let Oauth { path, scope, id_env, secret_env } = oauth;
     let (places, app) = (&params.places, &params.azure_app);
-    // What was given and could not be read is reported already.
-    if ["client_id", "client_secret"]
-        .into_iter()
-        .zip([app.client.is_some(), app.secret.is_some()])
-        .any(|(key, read)| places.has(key) && !read)
-    {
+    if places.any_unread(&[("client_id", app.client.is_some()), ("client_secret", app.secret.is_some())]) {
         return Err(());
     }
     let named = app.client.is_some() || app.secret.is_some();

@@ -36,8 +36,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         (credentials_key, params.vertex_credentials.is_some()),
         ("api_base", params.api_base.is_some()),
     ];
-    // What was given and could not be read is reported already.
-    if given.iter().any(|(key, read)| places.has(key) && !read) {
+    if places.any_unread(&given) {
         return None;
     }
     let variable = |name: &str| places.reader.variable(name);

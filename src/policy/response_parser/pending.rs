@@ -13,12 +13,12 @@ impl Pending {
     /// The answer to `delta` came.
     pub(super) fn answered(&mut self, delta: &Delta, answer: &[Delta]) {
         if answer.is_empty() {
-            return self.add(delta.clone());
+            return delta.clone().push_onto(&mut self.0);
         }
         if self.0.is_empty() && matches!(answer, [same] if same == delta) {
             return;
         }
-        self.add(delta.clone());
+        delta.clone().push_onto(&mut self.0);
         let told = self.0.pop();
         self.0.clear();
         // Whatever came before is answered; of the last, what stands behind the end of the answer is not.
@@ -39,19 +39,6 @@ impl Pending {
     /// All of it; nothing is pending any more.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Delta> + use<> {
         std::mem::take(&mut self.0).into_iter()
-    }
-
-    fn add(&mut self, delta: Delta) {
-        match (self.0.last_mut(), &delta) {
-            (Some(Delta::Text(all)), Delta::Text(more))
-            | (Some(Delta::Reasoning(all)), Delta::Reasoning(more))
-            | (Some(Delta::Refusal(all)), Delta::Refusal(more)) => all.push_str(more),
-            (
-                Some(Delta::ToolArguments { index: known, fragment: all }),
-                Delta::ToolArguments { index, fragment: more },
-            ) if known == index => all.push_str(more),
-            _ => self.0.push(delta),
-        }
     }
 }
 

@@ -46,6 +46,26 @@ pub struct DeploymentInfo {
 }
 
 impl DeploymentInfo {
+    /// A deployment of which nothing else is known.
+    #[must_use]
+    pub fn named(id: &str, provider: &str, model: &str) -> Self {
+        Self {
+            id: DeploymentId::from(id),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            tags: Vec::new(),
+            weight: None,
+            order: 0,
+            input_price: None,
+            output_price: None,
+            context_window: None,
+            rpm: None,
+            tpm: None,
+            itpm: None,
+            otpm: None,
+        }
+    }
+
     /// The facts of a deployment. Limits of another window than a minute are scaled to one.
     #[must_use]
     pub fn of(deployment: &Deployment) -> Self {

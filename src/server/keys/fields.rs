@@ -46,6 +46,15 @@ impl Fields {
         Ok(text)
     }
 
+    /// A text that names something. Postgres takes none with a zero in it, and would seem to be away.
+    fn take_name(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        let text = self.take_text(name)?;
+        match text {
+            Some(text) if text.chars().any(char::is_control) => Err(wrong(name, "a text without control characters")),
+            text => Ok(text),
+        }
+    }
+
     pub(in crate::server) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
         let listed = |value: Value| match value {
             Value::Null => Some(Vec::new()),
@@ -65,7 +74,7 @@ impl Fields {
         let given = |fields: &Self, name: &str| fields.0.contains_key(name);
         for (name, place) in [("key_alias", &mut key.alias), ("team_id", &mut key.team), ("user_id", &mut key.user)] {
             if given(&self, name) {
-                *place = self.take_text(name)?;
+                *place = self.take_name(name)?;
             }
         }
         for (name, place) in [("models", &mut key.models), ("tags", &mut key.tags)] {
@@ -95,7 +104,7 @@ impl Fields {
             key.expires = text.map(read).transpose()?;
         }
         if let Some(spend) = self.dollars("spend")?.filter(|spend| *spend > NanoUsd::default() || key.created < now) {
-            key.spend_set = Some((now, spend));
+            key.set_spend(now, spend);
         }
         self.flag("blocked", &mut key.blocked)?;
         self.metadata("key", &mut key.metadata)?;
@@ -107,7 +116,7 @@ impl Fields {
     /// The team with these fields; what is not given stays.
     pub(in crate::server) fn over_team(mut self, mut team: KeptTeam, now: Moment) -> Result<KeptTeam, Refusal> {
         if self.0.contains_key("team_alias") {
-            team.alias = self.take_text("team_alias")?;
+            team.alias = self.take_name("team_alias")?;
         }
         if self.0.contains_key("models") {
             team.models = self.texts("models")?;
@@ -176,17 +185,17 @@ impl Fields {
     fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
         match self.0.shift_remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or_else(|| wrong(name, "a whole number from 0")),
+            Some(value) => whole(&value).map(Some).ok_or_else(|| wrong(name, "a whole number from 0")),
         }
     }
 
-    fn dollars(&mut self, name: &str) -> Result<Option<NanoUsd>, Refusal> {
+    pub(super) fn dollars(&mut self, name: &str) -> Result<Option<NanoUsd>, Refusal> {
         match self.0.shift_remove(name) {
             None | Some(Value::Null) => Ok(None),
             // An empty form field is none, as in LiteLLM.
             Some(Value::String(text)) if text.is_empty() => Ok(None),
             Some(value) => {
-                let money = value.as_f64().and_then(NanoUsd::from_usd);
+                let money = number_in(&value).and_then(NanoUsd::from_usd);
                 money.map(Some).ok_or_else(|| wrong(name, "a number of dollars from 0"))
             }
         }
@@ -205,6 +214,20 @@ impl Fields {
         let left = self.0.into_iter().filter(|(_, value)| !says_nothing(value)).map(|(name, _)| name);
         unsupported(of, &left.take(10).collect::<Vec<_>>())
     }
+}
+
+/// A number, or a text that is one, as LiteLLM takes it too.
+fn number_in(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    }
+}
+
+/// The same where it is whole, `60.0` as well.
+fn whole(value: &Value) -> Option<u64> {
+    // A float is written without a fraction where it has none.
+    value.as_u64().or_else(|| number_in(value)?.to_string().parse().ok())
 }
 
 /// What clients send of a field that they do not use.

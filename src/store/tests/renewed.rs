@@ -33,6 +33,8 @@ pub(super) fn spend_of_renewed_keys(place: &Place) {
     let took = |ledger: &Ledger| names.map(|name| ledger.keys().renewed_to(name).unwrap());
     let is = |at: usize| Some(names[at].to_string());
     assert_eq!(took(&ledger), [is(2), is(2), None]);
+    let renewals = ledger.keys().renewals().unwrap();
+    assert_eq!(names.map(|name| renewals.get(&name.to_string()).cloned()), [is(2), is(2), None]);
     // It comes back to what it was first.
     ledger.keys().replace(&key(2), &key(0)).unwrap();
     for ledger in [ledger, place.write().unwrap()] {

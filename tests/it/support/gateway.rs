@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use witgate::background_thread::BackgroundThread;
 use witgate::batch::Batches;
 use witgate::clock::Clock;
 use witgate::server::{self, App, HttpService, Server};
@@ -27,7 +28,7 @@ pub(crate) struct Gateway {
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    _running: (witgate::reload::Reloader, witgate::judge::Judges, witgate::embedding::Embedder),
+    _running: (witgate::reload::Reloader, BackgroundThread, BackgroundThread),
 }
 
 /// A reply that has been read to its end.

@@ -14,8 +14,8 @@ use crate::prove::redis::Redis;
 use crate::say;
 
 const TEXTS: usize = 160;
-/// Calls that a worker has in hand at once, which is what may be paid twice.
-const HANDS: u64 = 4;
+/// Calls that a worker has in flight at once, which is what may be paid twice.
+const CONCURRENCY: u64 = 4;
 /// Replies after which the second worker begins, and after which the first is killed.
 const REPLIES: [u64; 2] = [10, 60];
 /// How often is looked.
@@ -67,7 +67,7 @@ fn ended(worker: &mut Killed, name: &str) -> Result<Option<String>, String> {
 
 fn killed(server: &Postgres) -> Result<Vec<String>, String> {
     let provider = Provider::start(60.0, 10_000_000, "0", SLOW)?;
-    let folder = experiment(&provider, TEXTS, 1, &format!("concurrency: {HANDS}\n"), 60.0, 10_000_000)?;
+    let folder = experiment(&provider, TEXTS, 1, &format!("concurrency: {CONCURRENCY}\n"), 60.0, 10_000_000)?;
     configure(folder.path(), &format!("general_settings: {{database_url: \"{}\"}}", server.url()))?;
     let until = |wanted: u64| {
         while provider.answered()?.replies() < wanted {
@@ -93,8 +93,8 @@ fn killed(server: &Postgres) -> Result<Vec<String>, String> {
     if rows.len() != TEXTS || different.len() != TEXTS {
         wrong.push("workers: an item is missing from the results, or there twice".to_owned());
     }
-    if replies > TEXTS as u64 + HANDS {
-        wrong.push(format!("workers: {replies} replies for {TEXTS} items and {HANDS} in hand at the kill"));
+    if replies > TEXTS as u64 + CONCURRENCY {
+        wrong.push(format!("workers: {replies} replies for {TEXTS} items and {CONCURRENCY} in flight at the kill"));
     }
     Ok(wrong)
 }
