@@ -2,8 +2,12 @@
 //!
 //! A budget belongs to a scope and lasts for a period of the calendar, or for ever. What a call may cost at most is held before it
 //! is made, in all budgets it counts in or in none; when it ends, what it did cost is counted in its place. So no number of calls
-//! at once can spend more than a budget has, but for a call that costs more than it was estimated at. A call counts in the period in
-//! which its request arrived, as the ledger has it, from which a process that starts adds up what was spent before.
+//! at once can spend more than a budget has, but for a call that costs more than it was estimated at.
+//!
+//! A call counts in the period in which its money was held, with what it holds and with what it comes to: that is when it is made, and what
+//! asked the budget is what is spent of it. Of a period that is over nothing is held and nothing counted in the next one, whenever its calls
+//! end. A process that starts adds up the ledger, which knows when a request arrived: one that waited for its turn over the end of a period counts
+//! in the one before from then on.
 //!
 //! Where what is spent leaves no room, a call is refused: a period is long. Where only what others hold stands in the way, it waits.
 
@@ -31,7 +35,6 @@ pub use period::Period;
 pub use reading::SpendReader;
 pub use shared::{BudgetPart, Changed};
 
-use hold::Ids;
 use shared::{Others, SharedName};
 
 /// One budget, as it is configured.
@@ -138,8 +141,10 @@ struct Budget {
     held_elsewhere: NanoUsd,
     /// What they came to between two times that they were heard, at most and lately.
     stride: NanoUsd,
-    /// What arrived before counts no more.
+    /// What was held before counts no more.
     since: Moment,
+    /// What was held before is held no more: when the period before was found to be over.
+    turned: Moment,
     resets: Option<Moment>,
     /// The highest mark of its maximum that was told in this period.
     told: Option<Mark>,
@@ -187,76 +192,19 @@ impl fmt::Debug for Budgets {
 }
 
 impl Budgets {
-    /// Holds so much in all of these budgets, or in none.
-    ///
-    /// # Errors
-    /// The first that has no room; one that waiting does not help before one that it may.
-    pub fn hold(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Result<Hold, Short> {
-        if budgets.is_empty() {
-            return Ok(Hold { budgets: Ids::of(&[]), amount, request: None });
-        }
-        self.hold_beside(now, budgets, amount, NanoUsd::default())?;
-        Ok(Hold { budgets: Ids::of(budgets), amount, request: None })
-    }
-
-    /// Holds so much in the place of less, in all of its budgets or in none.
-    ///
-    /// # Errors
-    /// As [`Budgets::hold`], of all of it.
-    pub fn raise(&self, now: Moment, hold: &mut Hold, amount: NanoUsd) -> Result<(), Short> {
-        if amount <= hold.amount {
-            return Ok(());
-        }
-        self.hold_beside(now, hold.budgets.all(), amount, hold.amount)?;
-        hold.amount = amount;
-        Ok(())
-    }
-
-    /// Holds what `amount` is more than `own`, which whoever asks holds of each already.
-    fn hold_beside(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: NanoUsd) -> Result<(), Short> {
-        let mut state = self.lock();
-        if let Some(short) = state.short(now, budgets, amount, own) {
-            return Err(short);
-        }
-        for id in budgets {
-            if let Some(budget) = state.get_mut(*id) {
-                budget.held += NanoUsd(amount.0.saturating_sub(own.0));
-                state.changed(*id);
-            }
-        }
-        drop(state);
-        self.tell();
-        Ok(())
-    }
-
-    /// Holds so much less: gives back the rest of it.
-    pub fn lower(&self, hold: &mut Hold, amount: NanoUsd) {
-        let less = NanoUsd(hold.amount.0.saturating_sub(amount.0));
-        let mut state = self.lock();
-        for id in hold.budgets.all() {
-            if let Some(budget) = state.get_mut(*id) {
-                budget.held = NanoUsd(budget.held.0.saturating_sub(less.0));
-                state.changed(*id);
-            }
-        }
-        drop(state);
-        hold.amount = NanoUsd(hold.amount.0 - less.0);
-        self.tell();
-    }
-
     /// What [`Budgets::hold`] would say; nothing is held.
     #[must_use]
     pub fn short(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
         self.short_beside(now, budgets, amount, NanoUsd::default())
     }
 
-    /// What [`Budgets::raise`] would say of so much to whoever holds `own` of each already; nothing is held.
+    /// What [`Budgets::raise`] would say of so much to whoever holds `own` of each already, in this period; nothing is held.
     #[must_use]
     pub fn short_beside(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: NanoUsd) -> Option<Short> {
         if budgets.is_empty() {
             return None;
         }
-        self.lock().short(now, budgets, amount, own)
+        self.lock().short(now, budgets, amount, (own, now))
     }
 
     /// How often somebody found no room that may come free: who gives back at once what nothing came of looks whether anybody saw
@@ -266,7 +214,7 @@ impl Budgets {
         self.lock().turned_away
     }
 
-    /// A request that arrived then has ended and cost so much. Returns what is to be told.
+    /// A request that arrived then has ended and cost so much: in the period in which it was held for. Returns what is to be told.
     #[expect(clippy::needless_pass_by_value, reason = "taking it is what makes a second ending impossible")]
     pub fn settle(&self, now: Moment, arrived: Moment, hold: Hold, cost: NanoUsd) -> Vec<Reached> {
         let mut reached = Vec::new();
@@ -278,8 +226,8 @@ impl Budgets {
         for id in budgets {
             let Some(budget) = state.get_mut(*id) else { continue };
             budget.turn(now);
-            budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
-            budget.spend(arrived, hold.request, cost);
+            budget.give_back(hold.amount, hold.at);
+            budget.spend((arrived, hold.at), hold.request, cost);
             budget.reach(&mut reached);
             state.changed(*id);
         }
@@ -383,12 +331,13 @@ impl State {
         }
     }
 
-    fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: NanoUsd) -> Option<Short> {
+    /// `own` is held already, since then.
+    fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd, own: (NanoUsd, Moment)) -> Option<Short> {
         let (mut waits, others) = (None, self.others);
         for id in budgets {
             let Some(budget) = self.get_mut(*id) else { continue };
             budget.turn(now);
-            match budget.short(amount, own, others) {
+            match budget.short(amount, budget.holds(own.0, own.1), others) {
                 Some(short) if short.may_wait() => waits = waits.or(Some(short)),
                 Some(short) => return Some(short),
                 None => {}
@@ -419,6 +368,7 @@ impl Budget {
             held_elsewhere: none,
             stride: none,
             since,
+            turned: Moment::default(),
             resets,
             told: None,
             told_soft: false,
@@ -445,8 +395,8 @@ impl Budget {
 
     /// Another period: nothing is left of the one before but what calls under way hold.
     fn succeed(&mut self, spec: &BudgetSpec, now: Moment) {
-        let (held, number) = (self.held, self.number);
-        *self = Self { number, held, ..Self::new(self.scope.clone(), spec.clone(), now) };
+        let (held, number, turned) = (self.held, self.number, self.turned);
+        *self = Self { number, held, turned, ..Self::new(self.scope.clone(), spec.clone(), now) };
     }
 
     /// A period that is over is forgotten.
@@ -454,6 +404,8 @@ impl Budget {
         if self.resets.is_some_and(|resets| resets <= now) {
             (self.since, self.spent, self.resets) = self.spec.span(now);
             self.begin();
+            // What calls under way hold is of the period that is over.
+            (self.held, self.held_elsewhere, self.turned) = (NanoUsd::default(), NanoUsd::default(), now);
             // Nothing of it was spent before.
             (self.told, self.told_soft, self.read, self.ended) = (None, false, true, Vec::new());
         }

@@ -248,8 +248,9 @@ impl Health {
         };
         let probe = (state.breaker.admission(now, &rule) == Admission::Probe).then(|| state.breaker.probe(now));
         state.in_flight += 1;
+        let account = state.account.clone();
         drop(state);
-        Ok(Attempt { health: Arc::clone(self), probe, account_probe, over: false })
+        Ok(Attempt { health: Arc::clone(self), account, probe, account_probe, over: false })
     }
 
     /// All that is known, under one lock.
@@ -296,6 +297,8 @@ impl std::error::Error for BreakerOpen {}
 #[must_use = "dropping an attempt ends it as cancelled"]
 pub struct Attempt {
     health: Arc<Health>,
+    /// The account of the credential that it is sent with: a reload may give the deployment another.
+    account: Option<Arc<Account>>,
     /// The number of the probe this attempt is.
     probe: Option<u64>,
     /// The same of its account's.
@@ -324,11 +327,10 @@ impl Attempt {
     /// The reply has begun: a probe closes the breaker without waiting for a long stream to end.
     pub fn answering(&mut self) {
         if self.is_probe() {
-            let mut state = self.health.lock();
             if let Some(probe) = self.probe.take() {
-                state.breaker.close(probe);
+                self.health.lock().breaker.close(probe);
             }
-            if let Some((probe, account)) = self.account_probe.take().zip(state.account.as_deref()) {
+            if let Some((probe, account)) = self.account_probe.take().zip(self.account.as_deref()) {
                 account.close(probe);
             }
         }
@@ -353,7 +355,7 @@ impl Attempt {
         let mut state = self.health.lock();
         let state = &mut *state;
         let before = state.breaker.opened_until();
-        let refused = state.account.as_deref().and_then(|account| {
+        let refused = self.account.as_deref().and_then(|account| {
             let cooldown = state.rule.cooldown.first();
             account.end(self.account_probe.take(), ended.filter(|_| !state.rule.disabled), cooldown)
         });

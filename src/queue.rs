@@ -8,7 +8,7 @@
 //!   those whose callers took less within the last minute, then of all. Who was often overtaken, and who is large, is worth a little more. Nobody is
 //!   overtaken more than 24 times, or more than once by callers who were served more: then nobody behind starts before, where it can
 //!   start first. Strict order (`strict`) starts none before the one in front.
-//! - *Waking.* Nobody polls. One of those who wait attends for all: it sleeps until the moment the limits name, or until something
+//! - *Waking.* Nobody polls. One of those who wait attends for all: it sleeps until the moment that limits, breakers or budgets name, or until something
 //!   ends or arrives, and calls those whose turn it is; each reserves for itself. When it leaves, another attends.
 //!
 //! Groups whose deployments share limits share a queue.
@@ -370,7 +370,12 @@ impl State {
         self.took.forget(now);
         // Breakers and budgets have locks of their own, which are not taken under the limits'.
         for waiter in self.waiting.iter_mut().take(LOOKED_AT).filter(|waiter| waiter.called.is_none()) {
-            let ready = waiter.want.candidates.iter().filter(|one| one.may_start(now)).map(|one| one.scope);
+            let is_ready = |one: &&Candidate| {
+                let Err(until) = one.may_start(now) else { return true };
+                next = next.into_iter().chain(until).min();
+                false
+            };
+            let ready = waiter.want.candidates.iter().filter(is_ready).map(|one| one.scope);
             waiter.ready = ready.collect();
         }
         limits.read(now, |reading| {
@@ -399,12 +404,6 @@ impl State {
                 }
             }
         });
-        let closed = self.waiting.iter().flat_map(|waiter| &waiter.want.candidates);
-        let closed = closed.filter_map(|one| match one.health.admission(now) {
-            Admission::No { until } => Some(until),
-            Admission::Yes | Admission::Probe => None,
-        });
-        next = closed.chain(next).filter(|moment| *moment > now).min();
         self.next_start = next;
         next
     }
@@ -476,8 +475,12 @@ impl State {
 }
 
 impl Candidate {
-    fn may_start(&self, now: Moment) -> bool {
-        !matches!(self.health.admission(now), Admission::No { .. }) && (self.affordable)(now)
+    /// Whether its breaker and budgets let it start now; else when they may, where time alone brings that.
+    fn may_start(&self, now: Moment) -> Result<(), Option<Moment>> {
+        match self.health.admission(now) {
+            Admission::No { until } => Err(Some(until)),
+            Admission::Yes | Admission::Probe => (self.affordable)(now),
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Budgets {
                 let Some(budget) = state.get_mut(id).filter(|budget| budget.number > knew) else { continue };
                 if !held.contains(&id) {
                     budget.turn(now);
-                    budget.spend(arrived, Some(request), *cost);
+                    budget.spend((arrived, arrived), Some(request), *cost);
                     budget.reach(&mut reached);
                     state.changed(id);
                 }
@@ -133,9 +133,9 @@ impl State {
 }
 
 impl Budget {
-    /// A call has ended and cost so much.
-    pub(super) fn spend(&mut self, arrived: Moment, request: Option<RequestId>, cost: NanoUsd) {
-        if arrived < self.since {
+    /// A call has ended and cost so much, for which was held at `at`.
+    pub(super) fn spend(&mut self, (arrived, at): (Moment, Moment), request: Option<RequestId>, cost: NanoUsd) {
+        if at < self.since {
             return;
         }
         self.spent += cost;

@@ -57,7 +57,7 @@ fn who_holds_more_waits_for_what_others_hold_and_not_for_its_own() {
 }
 
 #[test]
-fn a_period_begins_anew_and_what_arrived_before_it_counts_in_its_own() {
+fn a_call_holds_and_counts_in_the_period_in_which_its_money_was_held() {
     let budgets = Budgets::default();
     let ids = budgets.set(NOW, &key("a"), &[of(100, "1h")]);
     let early = budgets.hold(NOW, &ids, NanoUsd(60)).unwrap();
@@ -65,10 +65,52 @@ fn a_period_begins_anew_and_what_arrived_before_it_counts_in_its_own() {
     let _ = budgets.settle(NOW, NOW, hold, NanoUsd(100));
     assert!(budgets.hold(NOW, &ids, NanoUsd(0)).is_err(), "who has nothing left is refused also what costs nothing");
     let later = NOW + Duration::from_hours(1);
-    assert_eq!(budgets.short(later, &ids, NanoUsd(40)), None, "what is under way is held still");
-    assert!(budgets.short(later, &ids, NanoUsd(41)).is_some_and(|short| short.may_wait()));
+    assert_eq!(budgets.short(later, &ids, NanoUsd(100)), None, "what is under way is of the hour before");
+    let waited = budgets.hold(later, &ids, NanoUsd(70)).unwrap();
+    let sums = || budgets.report(later, ids[0]).map(|report| (report.spent.0, report.held.0)).unwrap();
     let _ = budgets.settle(later, NOW, early, NanoUsd(60));
-    assert_eq!(budgets.report(later, ids[0]).unwrap().spent, NanoUsd(0));
+    assert_eq!(sums(), (0, 70), "it gives back nothing that others hold");
+    let _ = budgets.settle(later, NOW, waited, NanoUsd(50));
+    assert_eq!(sums(), (50, 0), "its request arrived before, and waited for its turn");
+}
+
+/// As the minutes pass, each call arrives in one and is made in the next.
+#[test]
+fn who_waits_for_the_next_period_every_time_spends_no_more_than_it_has() {
+    let budgets = Budgets::default();
+    let ids = budgets.set(NOW, &key("a"), &[of(100, "1m")]);
+    let later = NOW + Duration::from_mins(1);
+    let served = (0..5).filter(|_| {
+        let hold = budgets.hold(later, &ids, NanoUsd(40));
+        hold.map(|hold| budgets.settle(later, NOW, hold, NanoUsd(40))).is_ok()
+    });
+    assert_eq!(served.count(), 2);
+}
+
+#[test]
+fn what_is_held_over_the_end_of_a_period_is_held_anew_where_it_is_raised() {
+    let budgets = Budgets::default();
+    let mut ids = budgets.set(NOW, &Scope::Global, &[of(100, "1d")]);
+    ids.extend(budgets.set(NOW, &key("a"), &[of(100, "1h")]));
+    let mut hold = budgets.hold(NOW, &ids, NanoUsd(40)).unwrap();
+    let later = NOW + Duration::from_hours(1);
+    let other = budgets.hold(later, &ids[1..], NanoUsd(55)).unwrap();
+    let sums = |of: fn(BudgetReport) -> NanoUsd| {
+        ids.iter().map(|id| budgets.report(later, *id).map(of).unwrap().0).collect::<Vec<_>>()
+    };
+    assert_eq!(sums(|report| report.held), [40, 55]);
+    assert_eq!(budgets.raise(later, &mut hold, NanoUsd(50)).unwrap_err().scope, key("a"), "all of it, not 10 more");
+    budgets.lower(&mut hold, NanoUsd(20));
+    assert_eq!(sums(|report| report.held), [20, 55], "what others hold is not given back");
+    assert_eq!(budgets.raise(later, &mut hold, NanoUsd(45)), Ok(()));
+    assert_eq!(sums(|report| report.held), [45, 100]);
+    let _ = budgets.settle(later, NOW, hold, NanoUsd(45));
+    budgets.release(later, other);
+    // Who read the clock before the hour ended, and comes after somebody who found it over.
+    let late = budgets.hold(NOW, &ids, NanoUsd(10)).unwrap();
+    assert_eq!(sums(|report| report.held), [10, 10]);
+    let _ = budgets.settle(NOW, NOW, late, NanoUsd(10));
+    assert_eq!((sums(|report| report.held), sums(|report| report.spent)), (vec![0, 0], vec![55, 55]));
 }
 
 #[test]

@@ -136,6 +136,27 @@ fn a_refused_credential_takes_out_all_deployments_of_it() {
     assert_eq!([&a, &b].map(|one| one.admission(at(15_000))), [Admission::Yes; 2], "the key is taken");
 }
 
+/// Somebody replaces a key that is refused, or that its provider is about to take back, while calls with it are under way.
+#[test]
+fn what_is_under_way_with_a_credential_says_nothing_about_the_next_one() {
+    let book = HealthBook::default();
+    let ids = ["a", "b"].map(DeploymentId::from);
+    let rule = |account| BreakerRule { account: Some(AccountId(account)), ..BreakerRule::default() };
+    let put = |accounts: [u64; 2]| book.apply(&ids.iter().cloned().zip(accounts.map(rule)).collect());
+    put([1, 1]);
+    let [a, b] = [&ids[0], &ids[1]].map(|id| book.of(id));
+    let refused = AttemptOutcome { cause: Some(Cause::Credential), ..failed(FaultKind::Misconfigured) };
+    attempt(&b, at(0), &refused);
+    let probe = a.begin(at(5000)).unwrap();
+    assert!(probe.is_probe());
+    put([2, 1]);
+    assert!(b.begin(at(5000)).is_err(), "the probe of the one before is under way");
+    let change = probe.end(at(5000), &refused);
+    assert_eq!(change, Some(Change::CredentialRefused(at(15_000))));
+    let open = [&a, &b].map(|one| open_until(one, at(5000)));
+    assert_eq!(open, [None, Some(at(15_000))], "nobody has refused the new one");
+}
+
 #[test]
 fn failures_older_than_a_minute_are_forgotten() {
     let health = health(BreakerRule::default());

@@ -22,10 +22,10 @@ use crate::record::Removal;
 use crate::snapshot::DeploymentRuntime;
 
 use super::{Estimate, RequestContext, RequestGuard};
-use caller::still_known;
 use digest::digest;
 use refusals::{behind_refusal, context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
 
+pub(super) use caller::still_known;
 pub(super) use foreseen::{NotHere, foreseen};
 pub(super) use refusals::{not_now, queue_is_full};
 pub(super) use together::{Member, Together};
@@ -53,6 +53,8 @@ enum AdmissionCheck {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WaitReason {
     Limit,
+    /// Others hold it, and may give it back before the moment that is told, at which its budget begins anew.
+    Money,
     Breaker,
 }
 
@@ -301,7 +303,8 @@ impl<'a> AdmissionControl<'a, '_> {
                 }
                 AdmissionCheck::Lessened => {}
                 AdmissionCheck::Wait(Some(until), reason)
-                    if until > wait_deadline || (self.elsewhere && reason == WaitReason::Breaker) =>
+                    if (until > wait_deadline && reason != WaitReason::Money)
+                        || (self.elsewhere && reason == WaitReason::Breaker) =>
                 {
                     let policy = self.guard.record.policy.as_deref();
                     let waits = (until, reason);

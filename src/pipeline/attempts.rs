@@ -11,7 +11,7 @@ use crate::failover::{FaultClass, RetryRule, classify};
 use crate::fault::{AttemptFault, Cause, FaultKind, Refusal, RefusalKind};
 use crate::health::Admission;
 
-use super::admit::AdmissionControl;
+use super::admit::{AdmissionControl, still_known};
 use super::estimate::{Counted, Estimate};
 use super::parser::{self, CallFailure, Unparsed};
 use super::{RequestContext, RequestGuard, Served, call, prompt, route, stream};
@@ -68,18 +68,15 @@ async fn attempts(
                 break;
             }
         }
+        if guard.attempts() > 0 || !guard.record.waited.is_zero() {
+            still_known(context)?;
+        }
         let Tries { order, failed, .. } = &tries;
         let mut admission = AdmissionControl { context, guard, order, failed, estimate, elsewhere };
         let index = match (admission.admit().await, &tries.last) {
             (Ok(index), _) => index,
             (Err(refusal), None) => return Err(refusal),
-            // No deployment that failed stands in the way, so that no pause changes it.
-            (Err(refusal), Some(_))
-                if tries.asks_all_again()
-                    && matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::NeverFits) =>
-            {
-                return Err(refusal);
-            }
+            (Err(refusal), Some(_)) if tries.is_final(&refusal) => return Err(refusal),
             // Nobody else can take it: those that failed may, after a pause.
             (Err(_), Some(_)) => {
                 tries.failed.clone_from(&tries.order);
@@ -175,6 +172,15 @@ impl Tries {
         failed.retain(|index| !unable.contains(index));
         barred.retain(|index| !unable.contains(index));
         unable.contains(&index)
+    }
+
+    /// Whether no pause changes what admission says: its caller may not ask for it any more, or no deployment that failed stands in the way.
+    fn is_final(&self, refusal: &Refusal) -> bool {
+        match refusal.kind {
+            RefusalKind::Unauthorized | RefusalKind::Forbidden => true,
+            RefusalKind::RateLimited | RefusalKind::NeverFits => self.asks_all_again(),
+            _ => false,
+        }
     }
 
     /// Whether all that may be asked at all may be asked now, after a pause.

@@ -38,6 +38,8 @@ pub(super) async fn serve(
     for name in arrival.wishes.named() {
         check_model(snapshot, &arrival.caller, name)?;
     }
+    // Both are asked again of what has waited.
+    arrival.wishes.model = arrival.caller.virtual_key.is_some().then(|| request.model.clone());
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
     if most == 0 || !arrival.wishes.any(&first) {

@@ -351,12 +351,13 @@ impl ReplyStream {
     pub(super) fn of_whole(body: Bytes, guard: Box<RequestGuard>, deadline: Instant) -> Self {
         let pieces = futures_util::stream::unfold((body, Some(guard)), |(mut body, mut guard)| async move {
             if body.is_empty() {
-                if let Some(guard) = guard.take() {
-                    guard.complete();
-                }
                 return None;
             }
             let piece = body.split_to(PIECE.min(body.len()));
+            // Whoever knows the length, as HTTP/1 does, asks for nothing behind it.
+            if let Some(guard) = guard.take_if(|_| body.is_empty()) {
+                guard.complete();
+            }
             Some((piece, (body, guard)))
         });
         Self(SendTimeout::new(Box::pin(pieces), deadline))
@@ -405,12 +406,8 @@ impl Pump {
     /// The next piece for the client.
     async fn next(mut self: Box<Self>) -> Option<(Bytes, Box<Self>)> {
         if self.ended {
-            self.begun.source.linger().await;
             // The provider counts a request as under way until its body has ended; so do we.
-            if let Some(mut guard) = self.guard.take() {
-                guard.set_to_judge(self.begun.source.to_judge.take());
-                guard.complete();
-            }
+            self.begun.source.linger().await;
             return None;
         }
         loop {
@@ -486,5 +483,15 @@ impl Pump {
         let Some(guard) = self.guard.take() else { return };
         self.begun.encoder.error(&Refusal::from(fault.clone()), &guard.id().to_string(), &mut self.out);
         guard.broke(fault);
+    }
+}
+
+impl Drop for Pump {
+    /// A client that has all of the reply need not stay for what may follow it.
+    fn drop(&mut self) {
+        if let Some(mut guard) = self.guard.take_if(|_| self.ended) {
+            guard.set_to_judge(self.begun.source.to_judge.take());
+            guard.complete();
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::limits::{Dimension, Scope, Wait};
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, SpokenFormat, Wildcards};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
+mod left;
 pub(super) mod support;
 mod untold;
 

@@ -36,6 +36,8 @@ pub(super) struct Wishes {
     content_policy: Option<Vec<Target>>,
     /// The groups in them, each by the name that it wrote: a key may know no other.
     named: Vec<String>,
+    /// The model that it asks for, where its key says which it may.
+    pub(super) model: Option<String>,
     /// No other group.
     disabled: bool,
     /// How long it may take, and how long where it is streamed, by its headers.
@@ -182,6 +184,11 @@ impl Wishes {
     /// All groups that the client names, as it names them.
     pub(super) fn named(&self) -> &[String] {
         &self.named
+    }
+
+    /// All names that its key must be let in by.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &str> {
+        self.model.iter().chain(&self.named).map(String::as_str)
     }
 }
 

@@ -48,7 +48,7 @@ impl Bench {
             scope: self.scope,
             demand: Box::new(move || demand),
             health: Arc::clone(&self.health),
-            affordable: Box::new(|_| true),
+            affordable: Box::new(|_| Ok(())),
         };
         let (group, caller) = (GroupName::from("g"), KeyId::from(caller));
         let own = self.own(caller.as_str());

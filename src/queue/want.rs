@@ -35,8 +35,8 @@ pub struct Candidate {
     pub demand: Box<dyn Fn() -> Demand + Send + Sync>,
     /// Whether it may be called.
     pub health: Arc<Health>,
-    /// Whether budgets have the money for it.
-    pub affordable: Box<dyn Fn(Moment) -> bool + Send + Sync>,
+    /// Whether budgets have the money for it; else when the one that is waited for begins anew, where that is soon.
+    pub affordable: Box<dyn Fn(Moment) -> Result<(), Option<Moment>> + Send + Sync>,
 }
 
 impl fmt::Debug for Candidate {

@@ -75,7 +75,9 @@ pub(super) fn affordable<'c>(
     }
     let (budgets, payers) = (&context.gateway.budgets, &context.paying.budgets);
     if budgets.is_out_of_reach() {
-        return (Cow::Borrowed(&[]), vec![Unaffordable::OutOfReach]);
+        // What no budget counts is spent all the same.
+        let found = candidates.iter().copied().filter(|index| payers.is_empty() && unbudgeted(index));
+        return (Cow::Owned(found.collect()), vec![Unaffordable::OutOfReach]);
     }
     let cost = |index: usize| estimate.demand(&context.group.deployments[index]).cost;
     let payers_are_short = |cost: NanoUsd| match held {
@@ -150,28 +152,36 @@ pub(super) fn to_count(estimate: &Estimate, shorts: &[Unaffordable]) -> Option<u
     if estimate.is_counted() { None } else { shorts.iter().find_map(may_do) }
 }
 
-/// Whether budgets have the money for a call of this deployment, asked while the request waits, which holds so much of its payers' already.
-/// One that waiting does not help finds out itself, and says so.
+/// Whether budgets have the money for a call of this deployment, asked while the request waits, which holds so much of its payers' already;
+/// else when one that has not begins anew, where that is while it may wait. One that waiting does not help finds out itself, and says so.
 pub(super) fn affordable_later(
     context: &RequestContext<'_>,
     estimate: &Estimate,
     deployment: &Arc<DeploymentRuntime>,
     held: NanoUsd,
-) -> Box<dyn Fn(Moment) -> bool + Send + Sync> {
+) -> Box<dyn Fn(Moment) -> Result<(), Option<Moment>> + Send + Sync> {
     let payers: Vec<BudgetId> = context.paying.budgets.clone();
     if payers.is_empty() && deployment.budgets.is_empty() {
-        return Box::new(|_| true);
+        return Box::new(|_| Ok(()));
     }
+    let waits_until = context.wait_deadline(context.gateway.clock.now());
     let (budgets, estimate) = (Arc::clone(&context.gateway.budgets), *estimate);
     let deployment = Arc::clone(deployment);
     Box::new(move |now| {
         let cost = estimate.demand(&deployment).cost;
         let of_payers = if cost <= held { None } else { budgets.short_beside(now, &payers, cost, held) };
-        match (of_payers, budgets.short(now, &deployment.budgets, cost)) {
-            (None, None) => true,
-            (one, other) => one.into_iter().chain(other).any(|short| !short.may_wait()),
+        let own = budgets.short(now, &deployment.budgets, cost);
+        let shorts = of_payers.iter().chain(&own);
+        if (of_payers.is_none() && own.is_none()) || shorts.clone().any(|short| !short.may_wait()) {
+            return Ok(());
         }
+        Err(anew(shorts, waits_until))
     })
+}
+
+/// When the first of these begins anew, where that is by then: what is held of it is held no more. Others may give it back before.
+fn anew<'s>(shorts: impl Iterator<Item = &'s Short>, by: Moment) -> Option<Moment> {
+    shorts.filter_map(|short| short.resets).filter(|resets| *resets <= by).min()
 }
 
 /// Whether nobody knows what it costs, which somebody who pays wants to know.
@@ -187,8 +197,13 @@ pub(super) fn unaffordable(
     estimate: &Estimate,
     shorts: &[Unaffordable],
 ) -> AdmissionCheck {
-    if shorts.iter().any(|one| matches!(one, Unaffordable::Short(_, short) if short.may_wait())) {
-        return AdmissionCheck::Wait(None, WaitReason::Limit);
+    let waits_until = context.wait_deadline(context.gateway.clock.now());
+    let held = shorts.iter().filter_map(|one| match one {
+        Unaffordable::Short(_, short) if short.may_wait() => Some(short),
+        _ => None,
+    });
+    if held.clone().next().is_some() {
+        return AdmissionCheck::Wait(anew(held, waits_until), WaitReason::Money);
     }
     let first = shorts.iter().find_map(|one| match one {
         Unaffordable::Short(index, short) => Some((*index, short)),
@@ -216,7 +231,8 @@ pub(super) fn short_of(
     short: &Short,
 ) -> AdmissionCheck {
     if short.may_wait() {
-        return AdmissionCheck::Wait(None, WaitReason::Limit);
+        let waits_until = context.wait_deadline(context.gateway.clock.now());
+        return AdmissionCheck::Wait(anew(std::iter::once(short), waits_until), WaitReason::Money);
     }
     if !estimate.is_counted() && short.spent < short.max {
         return AdmissionCheck::CountFirst(index);

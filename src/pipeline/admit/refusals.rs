@@ -32,7 +32,7 @@ pub(super) fn wait_refusal(
     let wait = until.since(now);
     let all = || all_of(context, order, policy);
     let (kind, what) = match reason {
-        WaitReason::Limit => {
+        WaitReason::Limit | WaitReason::Money => {
             let whose = at_limit(context, estimate, now);
             (RefusalKind::RateLimited, whose.unwrap_or_else(|| format!("{} is at a limit", all())))
         }

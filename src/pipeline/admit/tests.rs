@@ -18,6 +18,7 @@ use crate::limits::{Dimension, LimitStore, Limits, Reservation, ReservationHandl
 use crate::money::NanoUsd;
 use crate::virtual_key::{KeptTeam, KeyHash, VirtualKey};
 
+mod awaited;
 mod retries;
 mod together;
 

@@ -198,6 +198,7 @@ impl AdmissionControl<'_, '_> {
             }
             // What other gateways give back is told by nobody: it is looked for.
             let again = gateway.limits.recheck().map_or(deadline, |every| deadline.min(now + every));
+            let again = short.resets.map_or(again, |resets| again.min(resets));
             tokio::select! { biased; () = notified => {}, () = gateway.clock.sleep_until(again) => {} }
             still_known(context)?;
         }

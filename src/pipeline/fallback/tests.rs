@@ -12,6 +12,7 @@ use crate::pipeline::{Access, Gateway, ReplyMeta, RequestGuard, Served, authenti
 use crate::record::{Ending, Record};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
+mod callers;
 mod porters;
 
 /// Answers by the host: `ok-…` replies, `later-SECONDS` says when to come again, `hangs-…` never answers; any other name is the status and body

@@ -96,6 +96,19 @@ async fn they_wait_with_nothing_for_what_others_hold_and_what_is_held_for_one_th
     assert_eq!(held(&gateway), NanoUsd(0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn they_wait_for_what_others_hold_until_the_budget_begins_anew() {
+    let gateway = of_two("0.65, budget_duration: 45s");
+    let ids = gateway.live.read().payers.global.clone();
+    let _others = gateway.budgets.hold(gateway.clock.now(), &ids, NanoUsd(620_000_000)).unwrap();
+    let mut guards = asked_together(&gateway);
+    let [one, two, three] = &mut guards;
+    let all = join3(hold(&gateway, one), hold(&gateway, two), hold(&gateway, three)).await;
+    assert_eq!(all, (Ok(()), Ok(()), Ok(())));
+    // It is the second 1000 at the start.
+    assert_eq!(since_start(&gateway).as_secs(), 35);
+}
+
 /// It is admitted with what is held for it, though there is no more.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_limit_is_called_with_the_money_that_is_held_for_it() {
