@@ -189,8 +189,8 @@ impl Runner<'_> {
         let most = self.experiment.file.concurrency as usize;
         let mut short = false;
         for (model, queue) in waiting {
-            let begun = in_flight.entry(model.clone()).or_default();
-            while *begun < most
+            let under_way = in_flight.entry(model.clone()).or_default();
+            while *under_way < most
                 && let Some(call) = queue.front()
             {
                 let Some(held) = lock(budget).hold(call) else {
@@ -198,7 +198,7 @@ impl Runner<'_> {
                     break;
                 };
                 let Some(call) = queue.pop_front() else { break };
-                *begun += 1;
+                *under_way += 1;
                 self.progress.update(model, |model| model.in_flight += 1);
                 begin(call, held);
             }

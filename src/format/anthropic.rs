@@ -27,6 +27,7 @@ use crate::limits::Dimension::{InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::Told;
 use crate::moment::Moment;
 
+mod betas;
 mod blocks;
 mod decoder;
 mod encode;

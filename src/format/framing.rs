@@ -28,8 +28,9 @@ pub(super) trait EventDecoder: Send {
         Err(AttemptFault::new(FaultKind::Unavailable, format!("{name}: {data}")))
     }
 
-    /// The body has ended: a reply that is whole but for a terminator some servers never send is complete.
-    fn end(&mut self) {}
+    /// The body has ended: a reply that is whole but for a terminator some servers never send is complete. Appends what was held back
+    /// until then.
+    fn end(&mut self, _out: &mut Vec<Chunk>) {}
 
     /// Whether the format's terminator has been read.
     fn is_complete(&self) -> bool;
@@ -60,7 +61,7 @@ impl<D: EventDecoder> StreamDecoder for ServerSentEvents<D> {
     fn finish(&mut self, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         self.events.finish();
         self.drain(out)?;
-        self.decoder.end();
+        self.decoder.end(out);
         Ok(())
     }
 

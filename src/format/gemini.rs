@@ -26,6 +26,7 @@ mod documents;
 mod encode;
 mod error;
 mod logprobs;
+mod pieces;
 mod reply;
 mod vectors;
 mod vertex;

@@ -1,4 +1,4 @@
-//! What the assistant says last in a conversation: the beginning of the reply, which the model is to go on from.
+//! What the assistant says last in a conversation: the beginning of the reply, which the model is to go on from, where it takes such.
 
 use std::borrow::Cow;
 
@@ -7,6 +7,23 @@ use crate::chat::{Message, Part, PartKind, Role};
 /// Whether a part is a text without a visible sign. Some providers refuse such.
 pub(super) fn is_blank(part: &Part) -> bool {
     matches!(&part.kind, PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty())
+}
+
+/// Why a conversation that ends in such a beginning is refused.
+pub(super) const REFUSED: &str = "this model takes no beginning of its reply; let somebody else speak last, and ask for a shape by \
+                                  instructions or a schema";
+
+/// The message that is the beginning of the reply, where the conversation ends in one: instructions behind it count for nothing where they
+/// are `said_first`. What calls tools, or holds what the provider ran itself, is a turn that was interrupted.
+pub(super) fn beginning(messages: &[Message], said_first: bool) -> Option<usize> {
+    let is_instruction = |message: &Message| matches!(message.role, Role::System | Role::Developer);
+    let says = |message: &Message| message.parts.iter().any(|part| !is_blank(part));
+    let counts = |(_, message): &(usize, &Message)| says(message) && !(said_first && is_instruction(message));
+    let (place, last) = messages.iter().enumerate().rev().find(counts)?;
+    let is_text = |part: &Part| matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_));
+    let ends_in_text = last.parts.iter().rev().find(|part| !is_blank(part)).is_some_and(is_text);
+    let is_whole = !last.parts.iter().any(|part| matches!(part.kind, PartKind::Other(_)));
+    (last.role == Role::Assistant && ends_in_text && is_whole).then_some(place)
 }
 
 /// The conversation without the blanks behind such a beginning, which some providers refuse. Shared where there are none.
@@ -39,6 +56,32 @@ mod tests {
     fn said(role: Role, texts: &[&str]) -> Message {
         let parts = texts.iter().map(|text| Part::text(*text)).collect();
         Message { role, parts, name: None, rest: Rest::new() }
+    }
+
+    #[test]
+    fn a_conversation_ends_in_the_beginning_of_a_reply_where_the_assistant_says_a_text_last() {
+        let (asked, rule) = (|| said(Role::User, &["Which?"]), || said(Role::System, &["Be brief."]));
+        let begun = || said(Role::Assistant, &["It is", " "]);
+        let with = |kind: PartKind| {
+            let mut message = begun();
+            message.parts.push(Part::from(kind));
+            message
+        };
+        let call = PartKind::ToolCall { id: "a".to_owned(), name: "f".to_owned(), arguments: "{}".to_owned() };
+        let ran = PartKind::Other(serde_json::json!({"type": "server_tool_use", "id": "a", "name": "f", "input": {}}));
+        for (messages, first, expected) in [
+            (vec![asked(), begun()], true, Some(1)),
+            (vec![rule(), asked(), begun(), said(Role::Assistant, &[" "])], true, Some(2)),
+            (vec![asked(), begun(), rule()], true, Some(1)),
+            (vec![asked(), begun(), rule()], false, None),
+            (vec![asked(), begun(), asked()], true, None),
+            (vec![asked(), with(call)], true, None),
+            (vec![asked(), with(ran)], true, None),
+            (vec![asked(), said(Role::Assistant, &[" "])], true, None),
+            (vec![], true, None),
+        ] {
+            assert_eq!(beginning(&messages, first), expected, "{messages:?}");
+        }
     }
 
     #[test]

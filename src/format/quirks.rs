@@ -52,6 +52,8 @@ pub struct Quirks {
     wants: BTreeSet<Want>,
     /// Where its models take marks of what is to be cached.
     cache_points: CachePoints,
+    /// What its models know of what Anthropic tries out under a name, where they are asked in another format.
+    betas: BTreeSet<String>,
 }
 
 /// What a provider wants said.
@@ -66,6 +68,8 @@ pub(super) enum Want {
     AllowedTools,
     /// A signature under the first call of each turn, or a word that there is none.
     Signatures,
+    /// The last word by somebody else: its models take no beginning of the reply.
+    LastWord,
 }
 
 /// What models take of sampling.
@@ -203,6 +207,8 @@ pub(super) enum Level {
     High,
     Xhigh,
     Max,
+    /// As much as it finds right, by a word of its own: that it thinks is all that it can be told.
+    Default,
 }
 
 impl Level {
@@ -230,6 +236,7 @@ impl Level {
             Self::High => "high",
             Self::Xhigh => "xhigh",
             Self::Max => "max",
+            Self::Default => "default",
         }
     }
 }
@@ -274,6 +281,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     vectors: VectorBody::None,
     wants: BTreeSet::new(),
     cache_points: CachePoints::Anywhere,
+    betas: BTreeSet::new(),
 };
 
 impl Quirks {
@@ -367,6 +375,11 @@ impl Quirks {
         self.bridge.as_deref()
     }
 
+    /// Whether its models know what Anthropic tries out under this name.
+    pub(super) fn knows_beta(&self, name: &str) -> bool {
+        self.betas.contains(name)
+    }
+
     /// Whether it wants this said.
     pub(super) fn wants(&self, want: Want) -> bool {
         self.wants.contains(&want)
@@ -423,9 +436,11 @@ impl Quirks {
                 Want::Parameters => "+`parameters` of tools",
                 Want::AllowedTools => "-tools that are not allowed",
                 Want::Signatures => "+a word that a call has no signature",
+                Want::LastWord => "takes no beginning of the reply",
             };
             words.to_owned()
         }));
+        told.extend(self.betas.iter().map(|name| format!("+`{name}`")));
         if self.attachments == Attachments::Addresses {
             told.push("`file`→`document_url`".to_owned());
         }

@@ -259,6 +259,42 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
     );
 }
 
+/// Claude takes none from 4.6 on.
+#[tokio::test]
+async fn a_beginning_of_the_reply_goes_to_a_member_that_takes_it_or_is_refused_before_anything_is_sent() {
+    let begun = json!({"role": "assistant", "content": "The answer is"});
+    let mut asked = hi();
+    asked["messages"].as_array_mut().unwrap().push(begun);
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        let newest = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
+        let older = ScriptedUpstream::start([Step::json(200, &anthropic_reply(" 42"))]).await;
+        let entry = |model: &str, origin: String, order: u32, more: &str| {
+            format!(
+                "{{model_name: g, litellm_params: {{model: anthropic/{model}, api_base: \"{origin}\", api_key: k, order: {order}{more}}}}}"
+            )
+        };
+        let first = entry("claude-opus-4-6", newest.origin(), 1, "");
+        let second = entry("claude-sonnet-4-5", older.origin(), 2, "");
+        let gateway = Gateway::start(&format!("model_list: [{first}, {second}]\n")).await;
+        let answer = gateway.post(path, &asked).await;
+        assert!(answer.status == 200 && answer.text.contains(" 42"), "{}", answer.text);
+        assert_eq!((newest.asked().len(), older.asked().len()), (0, 1));
+        let last = older.asked()[0].body["messages"].as_array().unwrap().last().cloned();
+        assert_eq!(last, Some(json!({"role": "assistant", "content": "The answer is"})));
+        for more in ["", ", drop_params: true"] {
+            let alone = entry("claude-opus-4-6", newest.origin(), 1, more);
+            let gateway = Gateway::start(&format!("model_list: [{alone}]\n")).await;
+            let answer = gateway.post(path, &asked).await;
+            assert!(
+                answer.status == 400 && answer.text.contains("`messages[1]`: this model takes no beginning"),
+                "{}",
+                answer.text
+            );
+            assert_eq!(newest.asked().len(), 0, "nothing was sent");
+        }
+    }
+}
+
 /// Without these a reply would be another one, and nobody could tell by it.
 #[tokio::test]
 async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_wanted() {

@@ -12,8 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use self::wanted::Wanted;
-use super::blocks;
-use super::{history, is_legacy, version};
+use super::{betas, blocks, history, is_legacy, version};
 use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Rest, Role, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
@@ -21,7 +20,7 @@ use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_words;
 use crate::format::prefill;
-use crate::format::quirks::Sampling;
+use crate::format::quirks::{Sampling, Want};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
 use crate::format::schemas;
@@ -47,16 +46,8 @@ pub(super) enum At {
 /// fetched where nothing is; `Misconfigured` where the version cannot be a header.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Result<Encoded, AttemptFault> {
     let version = version(target.api_version);
-    let mut headers = HeaderMap::new();
-    if matches!(at, At::Own) {
-        let value = HeaderValue::from_str(version).map_err(|_| {
-            AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")
-        })?;
-        headers.insert(HeaderName::from_static("anthropic-version"), value);
-    }
-    headers.extend(kept_header(BETA, &request.rest, request.dialect == DIALECT));
-
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks).keeping(blocks::KEPT);
+    let headers = headers(request, version, &at, &mut report)?;
     let narrowed = allowed::narrowed(request);
     let request = &*narrowed;
     possible(request, &at, &report)?;
@@ -97,6 +88,28 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     Ok(Encoded { path, headers, body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
+/// The version, where it is none of the body's, and what a client unlocks, as far as it is known there.
+fn headers(request: &ChatRequest, version: &str, at: &At, report: &mut Report) -> Result<HeaderMap, AttemptFault> {
+    let mut headers = kept_header(BETA, &request.rest, report.same_dialect);
+    match at {
+        At::Own => {
+            let value = HeaderValue::from_str(version).map_err(|_| {
+                AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")
+            })?;
+            headers.insert(HeaderName::from_static("anthropic-version"), value);
+        }
+        At::Cloud { .. } => {
+            if let Some(all) = headers.remove(BETA).as_ref().and_then(|all| all.to_str().ok()) {
+                let (known, is_all) = betas::known(all);
+                let known = HeaderValue::from_str(&known).ok().filter(|known| !known.is_empty());
+                headers.extend(known.map(|known| (HeaderName::from_static(BETA), known)));
+                report.dropped.extend((!is_all).then(|| BETA.to_owned()));
+            }
+        }
+    }
+    Ok(headers)
+}
+
 /// `Rejected`, blaming `param`: this dialect cannot do what it asks.
 fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
     let param = param.into();
@@ -109,6 +122,11 @@ fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
 fn possible(request: &ChatRequest, at: &At, report: &Report) -> Result<(), AttemptFault> {
     if request.choices > 1 {
         return Err(unsupported("n", "a provider that speaks Anthropic's messages gives one reply; ask several times"));
+    }
+    if report.quirks.wants(Want::LastWord)
+        && let Some(place) = prefill::beginning(&request.messages, !report.same_dialect)
+    {
+        return Err(unsupported(format!("messages[{place}]"), prefill::REFUSED));
     }
     if matches!(at, At::Cloud { .. })
         && let Some(path) = place(&request.messages, |_, part| blocks::is_fetched(part))

@@ -109,6 +109,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_tried_out_and_not_known_there_is_left_out() {
+        let body = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
+        for (betas, sent, is_left) in [
+            ("claude-code-20250219,context-1m-2025-08-07", Some("claude-code-20250219,context-1m-2025-08-07"), false),
+            ("oauth-2025-04-20,advanced-tool-use-2025-11-20", Some("tool-search-tool-2025-10-19"), true),
+            ("prompt-caching-scope-2026-01-05", None, true),
+        ] {
+            let mut asked = ClientRequest::post("/".parse().unwrap(), body.to_string());
+            asked.headers.insert("anthropic-beta", betas.parse().unwrap());
+            let request = Anthropic.parse(&asked).unwrap();
+            let target =
+                Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+            let there = AnthropicAtVertex.encode(&request, &target).unwrap();
+            assert_eq!(there.headers.get("anthropic-beta").map(|value| value.to_str().unwrap()), sent, "{betas}");
+            let dropped: &[&str] = if is_left { &["anthropic-beta"] } else { &[] };
+            assert_eq!(there.dropped, dropped, "{betas}");
+            let own = ProviderFormat::encode(&Anthropic, &request, &target).unwrap();
+            assert_eq!(own.headers["anthropic-beta"], betas, "its own vendor knows all of them");
+        }
+    }
+
+    #[test]
     fn what_would_have_to_be_fetched_is_refused_by_name() {
         let at = |kind: &str| json!({"type": kind, "source": {"type": "url", "url": "https://a.test/b"}});
         let pieces = json!({"type": "document", "source": {"type": "content", "content": [at("image")]}});

@@ -13,12 +13,23 @@ use crate::format::read::{Fields, Mismatch, Path, reply_body};
 /// The state of one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
-    started: bool,
+    reached: Reached,
     /// The message has ended; what was used is still to come.
     stopped: bool,
     done: bool,
+    /// Why it is no reply, until it is told what it cost.
+    malformed: Option<AttemptFault>,
     /// The tool calls, by the index of their block.
     calls: BTreeMap<u32, Call>,
+}
+
+/// How far the reply has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reached {
+    #[default]
+    Nothing,
+    Beginning,
+    Content,
 }
 
 struct Call {
@@ -33,13 +44,23 @@ impl EventDecoder for Decoder {
         if self.done {
             return Ok(());
         }
-        if !self.started {
-            self.started = true;
+        if self.reached == Reached::Nothing {
+            self.reached = Reached::Beginning;
             let (id, model) = (String::new(), String::new());
             out.push(Chunk::of(Delta::Start { id, model, created: None, dialect: DIALECT }));
         }
         let value = reply_body(data.as_bytes())?;
-        self.read(name, value, out).map_err(Mismatch::into_fault)
+        let before = out.len();
+        self.read(name, value, out).map_err(Mismatch::into_fault)?;
+        if out.iter().skip(before).any(|chunk| chunk.delta.is_content()) {
+            self.reached = Reached::Content;
+        }
+        let Some(fault) = self.malformed.take_if(|_| self.done) else { return Ok(()) };
+        let used = out.iter().rev().find_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(Box::new(usage.clone())),
+            _ => None,
+        });
+        Err(AttemptFault { used, ..fault })
     }
 
     fn exception(&mut self, name: &str, data: &str) -> Result<(), AttemptFault> {
@@ -47,8 +68,8 @@ impl EventDecoder for Decoder {
     }
 
     /// What was used is told last; a reply is whole without it.
-    fn end(&mut self) {
-        self.done |= self.stopped;
+    fn end(&mut self, _out: &mut Vec<Chunk>) {
+        self.done |= self.stopped && self.malformed.is_none();
     }
 
     fn is_complete(&self) -> bool {
@@ -74,7 +95,10 @@ impl Decoder {
             "messageStop" => {
                 self.stopped = true;
                 let reason = fields.word("stopReason")?.map(|word| reply::finish(&word));
-                out.extend(reason.map(|reason| Chunk::of(Delta::Finish(reason))));
+                self.malformed =
+                    reason.as_ref().filter(|_| self.reached != Reached::Content).and_then(reply::malformed);
+                let told = reason.filter(|_| self.malformed.is_none());
+                out.extend(told.map(|reason| Chunk::of(Delta::Finish(reason))));
             }
             "metadata" => {
                 let tier = reply::tier(fields.peek("serviceTier"));

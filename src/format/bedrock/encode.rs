@@ -20,7 +20,7 @@ use crate::format::in_path::in_path;
 use crate::format::in_words;
 use crate::format::plain_words;
 use crate::format::prefill;
-use crate::format::quirks::Quirks;
+use crate::format::quirks::{Quirks, Want};
 use crate::format::rest::Report;
 use crate::format::sampling::{self, Sampled};
 use crate::format::schemas;
@@ -51,6 +51,10 @@ const STRICT: &str = "strict";
 /// What one model takes and Converse has no word for.
 const ADDITIONAL: &str = "additionalModelRequestFields";
 
+/// What Anthropic tries out, by name: the header in which its clients say so, and where Claude reads it there.
+const BETA: &str = "anthropic-beta";
+const BETAS: &str = "anthropic_beta";
+
 /// Writes a request.
 ///
 /// # Errors
@@ -60,6 +64,11 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     let mut report = Report::new(false).keeping(KEPT);
     if request.choices > 1 {
         return Err(unsupported("n", "a model gives one reply there; ask several times"));
+    }
+    if target.quirks.wants(Want::LastWord)
+        && let Some(place) = prefill::beginning(&request.messages, true)
+    {
+        return Err(unsupported(format!("messages[{place}]"), prefill::REFUSED));
     }
     let narrowed = tool_names::shortened(plain_words::in_words(allowed::narrowed(request), tool_names::sent));
     let request = &*narrowed;
@@ -76,6 +85,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
             _ => Map::new(),
         };
         service_tier(&mut rest, &mut report);
+        betas(&mut rest, target.quirks, &mut additional);
         let sampled = thoughts::write(request, target.quirks, &mut rest, &mut additional, &mut report);
         let drawn = sampling::taken(&sampled, target.quirks.sampling(), &mut report);
         inference(request, &drawn, &mut object, &mut report);
@@ -134,6 +144,27 @@ fn service_tier(rest: &mut Rest, report: &mut Report) {
     {
         rest.shift_remove("service_tier");
         rest.insert(TIER.to_owned(), json!({"type": tier}));
+    }
+}
+
+/// What a client unlocks at its own vendor goes to models that know it: they refuse whatever names something else. Unless that is all, the
+/// header stays with the fields that nobody took, and is reported among them.
+fn betas(rest: &mut Rest, quirks: &Quirks, additional: &mut Rest) {
+    let Some(Value::String(asked)) = rest.get(BETA) else { return };
+    let asked: Vec<&str> = asked.split(',').map(str::trim).filter(|beta| !beta.is_empty()).collect();
+    let known: Vec<&str> = asked.iter().copied().filter(|beta| quirks.knows_beta(beta)).collect();
+    let is_all = known.len() == asked.len();
+    if !known.is_empty()
+        && let Value::Array(sent) = additional.entry(BETAS).or_insert_with(|| Value::Array(Vec::new()))
+    {
+        for beta in known {
+            if !sent.iter().any(|one| one == beta) {
+                sent.push(beta.into());
+            }
+        }
+    }
+    if is_all {
+        rest.shift_remove(BETA);
     }
 }
 

@@ -1,17 +1,24 @@
 //! A whole reply, and what a stream's events share with it.
 
 use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, ServiceTier, Usage};
-use crate::fault::AttemptFault;
+use crate::fault::{AttemptFault, FaultKind};
 use crate::format::bedrock::DIALECT;
 use crate::format::json::Json;
+use crate::format::prefill::is_blank;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
 
 /// Reads a reply.
 ///
 /// # Errors
-/// `BrokenStream` where the body is not one.
+/// `BrokenStream` where the body is not one, or one that was not made, with what it cost.
 pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
-    read_value(reply_body(body)?).map_err(Mismatch::into_fault)
+    let reply = read_value(reply_body(body)?).map_err(Mismatch::into_fault)?;
+    let silent = |choice: &&Choice| choice.parts.iter().all(is_blank);
+    let ended = reply.choices.first().filter(silent).and_then(|choice| choice.finish.as_ref());
+    match ended.and_then(malformed) {
+        Some(fault) => Err(AttemptFault { used: reply.usage.map(Box::new), ..fault }),
+        None => Ok(reply),
+    }
 }
 
 fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
@@ -82,6 +89,17 @@ fn part(block: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
 fn cited_text(value: &Json<'_>) -> String {
     let Some(Json::Array(pieces)) = value.get("content") else { return String::new() };
     pieces.iter().filter_map(|piece| piece.get("text").and_then(Json::as_str)).collect()
+}
+
+/// Ends of a reply that went wrong while it was made: what the model said, or called a tool with, cannot be read.
+const MALFORMED: [&str; 2] = ["malformed_model_output", "malformed_tool_use"];
+
+/// Why a reply that ends so, and says nothing, is none: told as a stop, an agent would take it for the end of its work.
+pub(super) fn malformed(finish: &FinishReason) -> Option<AttemptFault> {
+    let FinishReason::Other(word) = finish else { return None };
+    let message = format!("the provider ended its reply before any content with {word}");
+    let fault = AttemptFault { code: Some(word.clone()), ..AttemptFault::new(FaultKind::BrokenStream, message) };
+    MALFORMED.contains(&word.as_str()).then_some(fault)
 }
 
 pub(super) fn finish(word: &str) -> FinishReason {

@@ -378,3 +378,74 @@ fn a_call_of_a_tool_that_takes_nothing_has_no_arguments_and_not_none() {
         assert_eq!(fragments.collect::<String>(), expected);
     }
 }
+
+#[test]
+fn what_claude_knows_of_what_is_tried_out_goes_to_it_by_name() {
+    let (context, thinking) = ("context-1m-2025-08-07", "interleaved-thinking-2025-05-14");
+    let claude = quirks(json!({"betas": [context, thinking]}));
+    let own = json!({"anthropic_beta": [thinking, "mine"]});
+    for (quirks, header, own, expected, is_left) in [
+        (claude, context.to_owned(), None, json!([context]), false),
+        (claude, format!("claude-code-20250219, {thinking},{context}"), None, json!([thinking, context]), true),
+        (claude, format!("{context},{thinking}"), Some(own), json!([thinking, "mine", context]), false),
+        (claude, "claude-code-20250219".to_owned(), None, Value::Null, true),
+        (&NO_QUIRKS, context.to_owned(), None, Value::Null, true),
+    ] {
+        let mut body = hi(&json!({"max_tokens": 9}));
+        if let Some(own) = own {
+            body["additionalModelRequestFields"] = own;
+        }
+        let mut asked = ClientRequest::post("/".parse().unwrap(), body.to_string());
+        asked.headers.insert("anthropic-beta", header.parse().unwrap());
+        let request = client_apis().find(|api| api.name() == "anthropic").unwrap().parse(&asked).unwrap();
+        let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 9 };
+        let encoded = Bedrock.encode(&request, &target).unwrap();
+        let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(sent["additionalModelRequestFields"]["anthropic_beta"], expected, "{header}");
+        let dropped: &[&str] = if is_left { &["anthropic-beta"] } else { &[] };
+        assert_eq!(encoded.dropped, dropped, "{header}");
+        assert!(encoded.headers.is_empty(), "{:?}", encoded.headers);
+    }
+}
+
+#[test]
+fn the_beginning_of_a_reply_is_refused_by_name_where_the_model_takes_none() {
+    let asked = json!({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "He"}]});
+    for client in ["openai", "anthropic"] {
+        let mut body = hi(&asked);
+        body["max_tokens"] = json!(9);
+        let fault = asked_by(client, quirks(json!({"wants": ["last_word"]})), "m", &body).unwrap_err();
+        assert_eq!((fault.kind, fault.param.as_deref()), (FaultKind::Rejected, Some("messages[1]")), "{fault}");
+        assert!(asked_by(client, &NO_QUIRKS, "m", &body).is_ok());
+    }
+}
+
+#[test]
+fn a_reply_that_went_wrong_before_it_said_anything_is_a_fault_with_what_it_cost() {
+    let usage = json!({"inputTokens": 5, "outputTokens": 3, "totalTokens": 8});
+    let told =
+        |fault: &AttemptFault| (fault.kind, fault.code.clone(), fault.used.as_ref().map(|used| used.output_tokens));
+    for word in ["malformed_model_output", "malformed_tool_use"] {
+        let expected = (FaultKind::BrokenStream, Some(word.to_owned()), Some(3));
+        let whole = |content: Value| {
+            let output = json!({"message": {"role": "assistant", "content": content}});
+            Bedrock.decode(json!({"output": output, "stopReason": word, "usage": usage}).to_string().as_bytes())
+        };
+        assert_eq!(told(&whole(json!([{"text": " "}])).unwrap_err()), expected);
+        assert!(whole(json!([{"text": "Hi"}])).is_ok());
+        for (text, metadata, fault, is_complete) in
+            [("", true, Some(expected), true), ("", false, None, false), ("Hi", true, None, true)]
+        {
+            let (mut decoder, mut out) = (decoder::Decoder::default(), Vec::new());
+            let mut events = vec![
+                ("messageStart", json!({"role": "assistant"})),
+                ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": text}})),
+                ("messageStop", json!({"stopReason": word})),
+            ];
+            events.extend(metadata.then(|| ("metadata", json!({"usage": usage}))));
+            let found = events.iter().find_map(|(name, data)| decoder.event(name, &data.to_string(), &mut out).err());
+            decoder.end(&mut out);
+            assert_eq!((found.as_ref().map(told), decoder.is_complete()), (fault, is_complete), "{text} {metadata}");
+        }
+    }
+}

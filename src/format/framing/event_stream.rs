@@ -130,11 +130,11 @@ impl<D: EventDecoder> StreamDecoder for EventStream<D> {
         Ok(())
     }
 
-    fn finish(&mut self, _out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
+    fn finish(&mut self, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         if !self.buffer.is_empty() {
             return Err(broken("it ended within a message"));
         }
-        self.decoder.end();
+        self.decoder.end(out);
         Ok(())
     }
 

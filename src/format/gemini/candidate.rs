@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::logprobs;
+use super::{logprobs, pieces};
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, ServiceTier, TokenLogprob, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::signed;
@@ -24,8 +24,13 @@ pub(super) struct Candidate {
     pub(super) rest: Rest,
 }
 
-/// Reads one. `call` makes the id of the next tool call.
-pub(super) fn read(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String) -> Result<Candidate, Mismatch> {
+/// Reads one. `call` makes the id of the next tool call. Pieces of a call, which streams alone have, are left as they are.
+pub(super) fn read(
+    value: Json<'_>,
+    path: &Path<'_>,
+    in_stream: bool,
+    call: &mut dyn FnMut() -> String,
+) -> Result<Candidate, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     let index = fields.whole("index")?.unwrap_or(0);
     let parts = match fields.take("content") {
@@ -35,7 +40,12 @@ pub(super) fn read(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> S
             let mut content = Fields::of(content, &path)?;
             let path = path.key("parts");
             let parts = content.list("parts")?.unwrap_or_default();
-            let parts = parts.into_iter().enumerate().map(|(place, part)| read_part(part, &path.index(place), call));
+            let parts = parts.into_iter().enumerate().map(|(place, part)| {
+                if in_stream && pieces::is_piece(&part) {
+                    return Ok(Part::from(PartKind::Other(part.into())));
+                }
+                read_part(part, &path.index(place), call)
+            });
             parts.collect::<Result<_, _>>()?
         }
     };

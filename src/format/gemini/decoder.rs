@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::candidate::{self, Candidate, FINISH, Searched};
+use super::candidate::{self, Candidate, FINISH, SIGNED, Searched};
 use super::error;
+use super::pieces::{self, CALL, OpenCall};
 use crate::chat::{Chunk, Delta, FinishReason, Part, PartKind, Rest};
-use crate::fault::AttemptFault;
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::call_id::signed;
 use crate::format::drawn::{self, PICTURE};
 use crate::format::framing::EventDecoder;
 use crate::format::gemini::DIALECT;
@@ -38,7 +40,11 @@ pub(super) struct Decoder {
 #[derive(Default)]
 struct ChoiceState {
     calls: u32,
+    /// A call whose arguments come in pieces.
+    open: Option<OpenCall>,
     finished: bool,
+    /// Why it ended, as far as that is told, and what was said then.
+    finish: Option<(FinishReason, Rest)>,
 }
 
 impl EventDecoder for Decoder {
@@ -54,8 +60,15 @@ impl EventDecoder for Decoder {
         self.read(value, out).map_err(Mismatch::into_fault)?.map_or(Ok(()), Err)
     }
 
-    fn end(&mut self) {
+    /// Some give a reason to finish in every event, or before there is anything: the last one counts, and is told once.
+    fn end(&mut self, out: &mut Vec<Chunk>) {
         self.ended = true;
+        for (&choice, state) in &mut self.choices {
+            let Some((finish, rest)) = state.finish.take() else { continue };
+            out.extend(state.close().map(|delta| Chunk { choice, delta, rest: Rest::new() }));
+            let delta = Delta::Finish(candidate::finish_of(finish, state.calls > 0));
+            out.push(Chunk { choice, delta, rest });
+        }
     }
 
     /// Nothing but the body's end says that a stream is over: another alternative may begin, and usage come, after the last reason to
@@ -90,16 +103,12 @@ impl Decoder {
         }
         if list.is_empty() && blocked && self.choices.is_empty() {
             let finish = Some(FinishReason::ContentFilter);
-            self.candidate(Candidate { finish, ..Candidate::default() }, out);
-            return Ok(None);
+            return Ok(self.candidate(Candidate { finish, ..Candidate::default() }, out).err());
         }
         let (id, made) = (self.id.as_str(), &mut self.made);
-        let mut next = || {
-            *made += 1;
-            format!("call_{id}_{made}")
-        };
-        let read =
-            list.into_iter().enumerate().map(|(place, value)| candidate::read(value, &path.index(place), &mut next));
+        let mut next = || next_id(id, made);
+        let list = list.into_iter().enumerate();
+        let read = list.map(|(place, value)| candidate::read(value, &path.index(place), true, &mut next));
         let candidates = read.collect::<Result<Vec<_>, _>>()?;
         if let Some(fault) = candidate::malformed(&candidates).filter(|_| !self.said) {
             let used = out.iter().rev().find_map(|chunk| match &chunk.delta {
@@ -109,16 +118,15 @@ impl Decoder {
             return Ok(Some(AttemptFault { used, ..fault }));
         }
         self.said |= candidates.iter().any(Candidate::says_something);
-        for candidate in candidates {
-            self.candidate(candidate, out);
-        }
-        Ok(None)
+        let fault = candidates.into_iter().find_map(|candidate| self.candidate(candidate, out).err());
+        Ok(fault)
     }
 
-    fn candidate(&mut self, candidate: Candidate, out: &mut Vec<Chunk>) {
+    fn candidate(&mut self, candidate: Candidate, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         let Candidate { index: choice, parts, finish, logprobs, mut rest } = candidate;
-        let state = self.choices.entry(choice).or_default();
-        let (word, ended) = (rest.shift_remove(FINISH), finish.is_some());
+        let Self { choices, id, made, .. } = self;
+        let state = choices.entry(choice).or_default();
+        let word = rest.shift_remove(FINISH);
         let mut push = |delta, part: Rest| {
             let mut rest = std::mem::take(&mut rest);
             if !part.is_empty() {
@@ -140,10 +148,18 @@ impl Decoder {
                     }
                 }
                 PartKind::ToolCall { id, name, arguments } => {
+                    if let Some(before) = state.close() {
+                        push(before, Rest::new());
+                    }
                     let index = state.calls;
                     state.calls += 1;
                     push(Delta::ToolCall { index, id, name }, rest);
                     push(Delta::ToolArguments { index, fragment: arguments }, Rest::new());
+                }
+                PartKind::Other(part) if part.get(CALL).is_some() => {
+                    for delta in state.piece(&part, || next_id(id, made))? {
+                        push(delta, Rest::new());
+                    }
                 }
                 PartKind::Other(value) => push(other(value), rest),
                 PartKind::Image(source) => {
@@ -156,14 +172,67 @@ impl Decoder {
             push(Delta::Logprobs(logprobs), Rest::new());
         }
         if let Some(finish) = finish {
-            state.finished = true;
-            push(Delta::Finish(candidate::finish_of(finish, state.calls > 0)), Rest::new());
-        }
-        if let Some(last) = out.last_mut().filter(|_| ended) {
-            last.rest.extend(word.map(|word| (FINISH.to_owned(), word)));
+            rest.extend(word.map(|word| (FINISH.to_owned(), word)));
+            state.ends(finish, rest);
         } else if !rest.is_empty() {
             // An event may say of an alternative nothing but what only this dialect knows.
             out.push(Chunk { choice, delta: Delta::Other { event: String::new(), value: Value::Null }, rest });
         }
+        Ok(())
     }
+}
+
+impl ChoiceState {
+    /// Notes why it ended, in the place of what was told before.
+    fn ends(&mut self, finish: FinishReason, rest: Rest) {
+        self.finished = true;
+        let mut said = self.finish.take().map(|(_, said)| said).unwrap_or_default();
+        said.shift_remove(FINISH);
+        said.extend(rest);
+        self.finish = Some((finish, said));
+    }
+
+    /// What a piece of a call comes to; `id` makes the id of the next one.
+    fn piece(&mut self, part: &Value, id: impl FnOnce() -> String) -> Result<Vec<Delta>, AttemptFault> {
+        let Some(call) = part.get(CALL) else { return Ok(Vec::new()) };
+        let text = |of: &Value, name: &str| {
+            of.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let mut told = Vec::new();
+        if let Some(name) = text(call, "name") {
+            told.extend(self.close());
+            let mut id = text(call, "id").unwrap_or_else(id);
+            if let Some(signature) = text(part, SIGNED) {
+                id = signed(&id, &signature);
+            }
+            let index = self.calls;
+            self.calls += 1;
+            self.open = Some(OpenCall::new(index));
+            told.push(Delta::ToolCall { index, id, name });
+        }
+        let Some(open) = &mut self.open else {
+            // The end of a call that was told whole says nothing.
+            if !pieces::says_something(call) {
+                return Ok(told);
+            }
+            let message = "the provider's stream has arguments of a tool call that names no tool";
+            return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+        };
+        if !open.add(call)? {
+            told.extend(self.close());
+        }
+        Ok(told)
+    }
+
+    /// The arguments of the call under way, to which nothing is added any more.
+    fn close(&mut self) -> Option<Delta> {
+        let open = self.open.take()?;
+        Some(Delta::ToolArguments { index: open.index, fragment: open.arguments() })
+    }
+}
+
+/// The id of the next tool call.
+fn next_id(reply: &str, made: &mut u32) -> String {
+    *made += 1;
+    format!("call_{reply}_{made}")
 }

@@ -36,7 +36,8 @@ fn read_value(value: Json<'_>) -> Result<Result<Reply, AttemptFault>, Mismatch> 
         format!("call_{id}_{calls}")
     };
     let list = fields.list("candidates")?.unwrap_or_default();
-    let read = list.into_iter().enumerate().map(|(place, value)| candidate::read(value, &path.index(place), &mut next));
+    let list = list.into_iter().enumerate();
+    let read = list.map(|(place, value)| candidate::read(value, &path.index(place), false, &mut next));
     let candidates = read.collect::<Result<Vec<_>, _>>()?;
     if let Some(fault) = candidate::malformed(&candidates) {
         return Ok(Err(AttemptFault { used: usage.map(Box::new), ..fault }));

@@ -7,6 +7,7 @@ use crate::format::call_id::{signature_of, signed};
 use crate::format::{Anthropic, ClientApi, ClientRequest, NO_QUIRKS, OpenAi, Quirks};
 
 mod pictures;
+mod pieces;
 mod results;
 mod settings;
 

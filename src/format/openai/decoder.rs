@@ -78,7 +78,7 @@ impl EventDecoder for Decoder {
     }
 
     /// `[DONE]` is a custom that some do not follow; the reasons to finish are the contract.
-    fn end(&mut self) {
+    fn end(&mut self, _out: &mut Vec<Chunk>) {
         self.done |= !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished);
     }
 

@@ -99,14 +99,16 @@ fn as_written(request: &ChatRequest, off: bool, object: &mut Object<'_>, report:
     true
 }
 
-/// Of a model that does not think. An effort that a client of chats wrote asks for another model; agents of other APIs wish for
-/// thinking whatever they speak to, which is no reason to refuse them.
+/// Of a model that does not think, or always does and takes no word for it. That it does the other thing, which a client of chats may have
+/// written, asks for another model; agents of other APIs wish for thinking whatever they speak to, which is no reason to refuse them.
 fn never(request: &ChatRequest, asked: &Reasoning, off: bool, report: &mut Report) {
     let chat = report.same_dialect && !speaks_responses(request);
+    let thinks = report.quirks.thinking().always;
     match asked.effort.as_deref() {
         // Not to think is what it does.
-        Some("none") if off || !chat => {}
-        Some(effort) if chat && effort != "none" => report.lose(EFFORT),
+        Some("none") if (off || !chat) && !thinks => {}
+        Some("none") if off => report.dropped.push("thinking.type".to_owned()),
+        Some(effort) if chat && (effort == "none") == thinks => report.lose(EFFORT),
         Some(_) => report.dropped.push(EFFORT.to_owned()),
         None => {}
     }

@@ -75,3 +75,36 @@ fn the_assistant_speaks_between_a_tool_s_result_and_a_user_where_that_is_wanted(
         assert_eq!(body(&encode(&request))["messages"], json!(before), "others take any order");
     }
 }
+
+#[test]
+fn efforts_are_told_in_the_words_of_the_model_and_what_it_cannot_be_told_is_refused_by_name() {
+    let qwen = quirks(r#"{"thinking": {"levels": ["none", "default"]}}"#);
+    let magistral = quirks(r#"{"refuses": ["thinking"], "effort": "never", "thinking": {"always": true}}"#);
+    let llama = quirks(r#"{"refuses": ["thinking"], "effort": "never"}"#);
+    for (quirks, effort, word, is_told, is_lost) in [
+        (qwen, "none", Some("none"), false, false),
+        (qwen, "default", Some("default"), false, false),
+        (qwen, "low", Some("default"), true, false),
+        (qwen, "high", Some("default"), true, false),
+        // It thinks, at whatever effort.
+        (magistral, "high", None, true, false),
+        (magistral, "none", None, true, true),
+        (llama, "high", None, true, true),
+    ] {
+        let asked = json!({"model": "g", "reasoning_effort": effort, "messages": [{"role": "user", "content": "Hi"}]});
+        let encoded = OpenAi.encode(&parse(&asked), &Target { quirks, ..TARGET }).unwrap();
+        assert_eq!(body(&encoded).get("reasoning_effort").and_then(Value::as_str), word, "{effort}");
+        let reported = |is: bool| if is { vec!["reasoning_effort"] } else { vec![] };
+        assert_eq!(
+            (encoded.dropped, encoded.lost),
+            (reported(is_told).iter().map(ToString::to_string).collect(), reported(is_lost)),
+            "{effort}"
+        );
+    }
+    // Not to think is no wish that an agent insists on: it is told that its model does.
+    let off = json!({"model": "g", "thinking": {"type": "disabled"}, "messages": [{"role": "user", "content": "Hi"}]});
+    for (quirks, dropped) in [(magistral, vec!["thinking.type".to_owned()]), (llama, vec![])] {
+        let encoded = OpenAi.encode(&parse(&off), &Target { quirks, ..TARGET }).unwrap();
+        assert_eq!((encoded.dropped, encoded.lost), (dropped, vec![]));
+    }
+}
