@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::id::PolicyName;
 
-pub use anatomy::{Anatomy, anatomy};
+pub use anatomy::{Anatomy, anatomy, tell_language};
 pub use bounds::Bounds;
 pub use host::{
     CHILD_COMMAND, CallTimes, Compiler, Component, Contract, Digest, Engine, EngineOptions, Inspection, LogLevel,

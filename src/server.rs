@@ -155,6 +155,11 @@ fn shortened(name: &str) -> &str {
 
 /// Everything served but chats: path by path. What needs no key is in [`access::PUBLIC`].
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    [client_routes(), operator_routes()].concat()
+}
+
+/// What clients ask beside their chats.
+fn client_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/v1/models", get(probe::models)),
         ("/models", get(probe::models)),
@@ -196,6 +201,12 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/", get(probe::root)),
         ("/v1/feedback", post(feedback::give)),
         ("/feedback", post(feedback::give)),
+    ]
+}
+
+/// What whoever runs the gateway asks: decisions, policies, keys, teams, spend, health.
+fn operator_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/admin/decisions/{id}", get(admin::decision)),

@@ -3,6 +3,7 @@
 mod alerts;
 mod date;
 mod kept_keys;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -373,27 +374,37 @@ impl Target for Swap {
         if let Err(told) = load_encodings(&snapshot) {
             tracing::warn!("{}", told.join("; "));
         }
-        problems.extend(self.gateway.decisions.apply(snapshot.settings.decisions.as_ref()).err());
-        problems.extend(unjudged(&self.gateway, &snapshot));
+        problems.extend(self.beside(&snapshot));
         let changed = snapshot.rollouts.generations.changed(generation).join("; ");
         self.gateway.live.publish(snapshot);
         self.metrics.applied(generation);
         self.gateway.capacity.notify();
         tracing::info!(generation, changed, "a new generation of configuration and policies is in force");
-        self.unchanged(problems);
-    }
-
-    fn unchanged(&self, problems: Vec<String>) {
         report(&self.gateway, &self.metrics, problems);
     }
 
-    fn kept(&self, problems: Vec<String>) {
+    fn unchanged(&self, mut problems: Vec<String>) {
+        problems.extend(self.beside(&self.current()));
+        report(&self.gateway, &self.metrics, problems);
+    }
+
+    fn kept(&self, mut problems: Vec<String>) {
         tracing::error!("the last change was not applied; the old state serves on");
+        let known = self.gateway.live.problems();
         // Whoever made it is told why, though it is what kept the change before it from being applied, too.
-        if *self.gateway.live.problems() == problems {
-            log_each(&problems);
+        if problems.iter().all(|problem| known.contains(problem)) {
+            told::log_new(&[], &problems);
         }
+        problems.extend(self.beside(&self.current()));
         report(&self.gateway, &self.metrics, problems);
+    }
+}
+
+impl Swap {
+    /// What is wrong in a gateway that serves `snapshot`, whatever was built: it stands until it is mended.
+    fn beside(&self, snapshot: &Snapshot) -> Vec<String> {
+        let unkept = self.gateway.decisions.apply(snapshot.settings.decisions.as_ref()).err();
+        unkept.into_iter().chain(unjudged(&self.gateway, snapshot)).collect()
     }
 }
 
@@ -408,16 +419,8 @@ fn unjudged(gateway: &Gateway, snapshot: &Snapshot) -> Option<String> {
 /// The last build's complaints, for the log, the gauge and whoever asks.
 fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
     metrics.reload_ok(problems.is_empty());
-    if *gateway.live.problems() != problems {
-        log_each(&problems);
-    }
+    told::log_new(&gateway.live.problems(), &problems);
     gateway.live.set_problems(problems);
-}
-
-fn log_each(problems: &[String]) {
-    for problem in problems {
-        tracing::error!("{}", problem.replace("\nhint: ", "; hint: "));
-    }
 }
 
 /// How long is waited before a ledger that could not be read is read again.

@@ -75,8 +75,10 @@ fn line(change: &Value) -> (u64, String) {
     };
     let result = text("result");
     let result = if result.is_empty() { String::new() } else { format!(": {result}") };
+    // Each start counts from 1 on.
+    let of = if change["earlier"] == true { " of an earlier start" } else { "" };
     let told = format!(
-        "{date}  generation {}  {} {}: {} {moved}  {} by {}{result}",
+        "{date}  generation {}{of}  {} {}: {} {moved}  {} by {}{result}",
         change["generation"],
         text("group"),
         text("role"),
@@ -91,4 +93,23 @@ fn line(change: &Value) -> (u64, String) {
 fn escaped(name: &str) -> String {
     // A form's `+` means a space there and itself in a path.
     form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_of_an_earlier_start_is_told_as_such() {
+        let told = |earlier: bool| {
+            let change = json!({
+                "at_ms": 0, "generation": 3, "group": "g", "role": "router", "policy": "p", "from": "0123456789abcdef",
+                "digest": "fedcba9876543210", "how": "replace", "by": "file", "earlier": earlier,
+            });
+            line(&change).1
+        };
+        let rest = "  g router: p 0123456789ab → fedcba987654  replace by file";
+        assert!(told(false).ends_with(&format!("  generation 3{rest}")), "{}", told(false));
+        assert!(told(true).ends_with(&format!("  generation 3 of an earlier start{rest}")), "{}", told(true));
+    }
 }

@@ -6,14 +6,15 @@ mod c;
 mod go;
 mod javascript;
 mod python;
-mod rust;
+pub(super) mod rust;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
 use super::{KitProblem, Language};
-use crate::policy::{SettingsSchema, inspect};
+use crate::id::PolicyName;
+use crate::policy::{PolicyProblem, SettingsSchema, inspect, tell_language};
 
 /// The JSON schema of a policy's settings, beside its manifest; a project need not have one.
 const SCHEMA: &str = "settings.schema.json";
@@ -59,12 +60,38 @@ pub fn build(folder: &Path) -> Result<Built, KitProblem> {
     };
     let needs = project.manifest.needs;
     let component = needs.embed(with_schema(&project.folder, component)?);
-    // The same look that the gateway takes first, where the operator grants what it needs.
-    inspect(&component, needs.allow_wasi_stubs)
-        .map_err(|cause| KitProblem::Component { tool, cause: cause.to_string() })?;
+    let component = with_language(component, project.manifest.language);
+    check(&component, tool, &project.folder, &project.manifest)?;
     let path = project.folder.join(&project.manifest.name).with_extension("wasm");
     put(&path, &component)?;
     Ok(Built { path, bytes: component.len() })
+}
+
+/// The component with its policy's language told in it, where an engine runs that: the engine is written in another one.
+pub(super) fn with_language(component: Vec<u8>, language: Language) -> Vec<u8> {
+    match language {
+        Language::JavaScript | Language::Python | Language::TypeScript => tell_language(component, language.title()),
+        Language::C | Language::Go | Language::Rust => component,
+    }
+}
+
+/// The same look that the gateway takes first, where the operator grants what it needs.
+pub(super) fn check(
+    component: &[u8],
+    tool: &'static str,
+    folder: &Path,
+    manifest: &Manifest,
+) -> Result<(), KitProblem> {
+    let cause = match inspect(component, manifest.needs.allow_wasi_stubs) {
+        Ok(_) => return Ok(()),
+        Err(PolicyProblem::Manifest(cause)) => return Err(Manifest::unfit_needs(folder, cause)),
+        Err(cause @ PolicyProblem::Wasi { .. }) => {
+            let cause = cause.about(&PolicyName::from(manifest.name.as_str()));
+            format!("{cause}; it is built so where `policy.toml` says `allow_wasi_stubs = true` below `[needs]`")
+        }
+        Err(cause) => cause.to_string(),
+    };
+    Err(KitProblem::Component { tool, cause })
 }
 
 /// The component with the project's schema of its settings, where there is one.

@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::build::with_schema;
+use super::build::rust::check_package;
+use super::build::{check, with_language, with_schema};
 use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_PROVIDER_SDK, RUST_SDK, WIT, example, sdk};
+use super::watch::listed;
 use super::{KitProblem, Language, Manifest, Sources, World, build, new, newer_than_built, place, wrap};
 use crate::builtin_policies::SHIPPED;
-use crate::policy::{PolicyManifest, inspect};
+use crate::policy::{PolicyManifest, anatomy, inspect};
 use crate::scenario::{self, Options};
 
 fn root() -> &'static Path {
@@ -288,6 +290,22 @@ fn a_project_s_schema_ends_up_in_its_component() {
     assert!(told.ends_with("settings.schema.json: `oneOf` at # is not understood here"), "{told}");
 }
 
+/// An engine in it is written in another language than the policy.
+#[test]
+fn a_component_tells_the_language_of_its_policy() {
+    let module = MODULE.replacen("(module\n", "(module (@producers (language \"Rust\" \"1.95\"))\n", 1);
+    let component = wrap::plain(wat::parse_str(module).unwrap(), &root().join("wit"), World::Router, "a test").unwrap();
+    let languages = |language| {
+        let component = with_language(component.clone(), language);
+        assert!(inspect(&component, false).is_ok());
+        let told = anatomy(&component).unwrap().producers.into_iter();
+        told.filter(|told| told.starts_with("language ")).collect::<Vec<_>>()
+    };
+    assert_eq!(languages(Language::TypeScript), ["language TypeScript", "language of a part Rust 1.95"]);
+    assert_eq!(languages(Language::Python), ["language Python", "language of a part Rust 1.95"]);
+    assert_eq!(languages(Language::Rust), ["language Rust 1.95"]);
+}
+
 /// What `policy.toml` says a policy needs is in the component that is made of the project.
 #[test]
 fn a_project_s_needs_end_up_in_its_component() {
@@ -307,6 +325,44 @@ fn a_project_s_needs_end_up_in_its_component() {
 }
 
 #[test]
+fn a_mistake_in_a_manifest_is_told_with_its_place_and_what_was_meant() {
+    let folder = TempDir::new().unwrap();
+    let told = |text: &str| {
+        fs::write(folder.path().join("policy.toml"), text).unwrap();
+        let told = Manifest::read(folder.path()).unwrap_err().to_string();
+        told.strip_prefix(&format!("{}/policy.toml", folder.path().display())).unwrap().to_owned()
+    };
+    let head = "name = \"a\"\nworld = \"router\"\nlanguage = \"c\"\n";
+    let known = "`may_reject`, `hold`, `allow_wasi_stubs`";
+    assert_eq!(
+        told(&format!("{head}[needs]\nhold = true\nmay_reejct = true\n")),
+        format!(":6:1: unknown field `may_reejct`, expected one of {known}; did you mean `may_reject`?")
+    );
+    assert_eq!(
+        told(&format!("{head}[needs]\nnetwork = true\n")),
+        format!(":5:1: unknown field `network`, expected one of {known}")
+    );
+    assert!(told(&format!("{head}[needs]\nhold = \"yes\"\n")).starts_with(":5:8: invalid type: string \"yes\", "));
+    assert_eq!(
+        told(&format!("{head}needs = true\n")),
+        ":4:9: invalid type: boolean `true`, expected a table of `may_reject`, `hold` and `allow_wasi_stubs`"
+    );
+    let told_of_language = told(&head.replace("\"c\"", "\"pyton\""));
+    assert!(
+        told_of_language.starts_with(":3:12: unknown variant `pyton`, ")
+            && told_of_language.ends_with("; did you mean `python`?"),
+        "{told_of_language}"
+    );
+    assert!(told(&head.replace("\"a\"", "\"my router\"")).starts_with(": `my router` cannot be a policy's name: "));
+    // Which roles a component has is known when it is built.
+    fs::write(folder.path().join("policy.toml"), format!("{head}[needs]\nhold = true\n")).unwrap();
+    let manifest = Manifest::read(folder.path()).unwrap();
+    let component = wrap::plain(wat::parse_str(MODULE).unwrap(), &root().join("wit"), World::Router, "a test").unwrap();
+    let told = check(&manifest.needs.embed(component), "a test", folder.path(), &manifest).unwrap_err().to_string();
+    assert!(told.ends_with("/policy.toml:5:8: `hold` is what a response-parser may need, and it is none"), "{told}");
+}
+
+#[test]
 fn sources_change_when_one_is_saved_and_not_when_tools_write() {
     let parent = TempDir::new().unwrap();
     let folder = new(parent.path(), "a", World::Router, Language::Python).unwrap();
@@ -318,6 +374,33 @@ fn sources_change_when_one_is_saved_and_not_when_tools_write() {
     assert_eq!(Sources::of(&folder).unwrap(), before);
     fs::write(folder.join("thrifty.py"), "x = 1\n").unwrap();
     assert_ne!(Sources::of(&folder).unwrap(), before);
+}
+
+/// Branches are changed and folders removed while somebody watches.
+#[test]
+fn a_folder_that_is_gone_since_it_was_found_has_no_sources() {
+    let parent = TempDir::new().unwrap();
+    let gone = parent.path().join("gone");
+    assert!(listed(&gone, parent.path()).unwrap().is_none());
+    assert!(listed(parent.path(), parent.path()).unwrap().is_some());
+    let told = listed(&gone, &gone).unwrap_err().to_string();
+    assert!(told.starts_with(&format!("{}: ", gone.display())), "the project itself: {told}");
+}
+
+#[test]
+fn a_package_of_another_name_than_the_project_is_told() {
+    let parent = TempDir::new().unwrap();
+    let folder = new(parent.path(), "my-router", World::Router, Language::Rust).unwrap();
+    assert_eq!(check_package(&folder, "my-router"), Ok(()));
+    let told = check_package(&folder, "other").unwrap_err().to_string();
+    let rest = "Cargo.toml: names the package `my-router`, and policy.toml the policy `other`: give both one name";
+    assert!(told.ends_with(rest), "{told}");
+    // A library may have a name of its own, and what is wrong otherwise cargo tells.
+    let text = "[package]\nname = \"a\"\n[lib]\nname = \"my_router\"\n";
+    for good in [text, "[package", ""] {
+        fs::write(folder.join("Cargo.toml"), good).unwrap();
+        assert_eq!(check_package(&folder, "my-router"), Ok(()), "{good}");
+    }
 }
 
 #[test]

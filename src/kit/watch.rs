@@ -2,6 +2,7 @@
 //! put anywhere.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -28,7 +29,7 @@ impl Sources {
         let mut sources = Vec::new();
         let mut folders = vec![folder.to_path_buf()];
         while let Some(next) = folders.pop() {
-            for entry in fs::read_dir(&next).map_err(|error| KitProblem::file(&next, error))? {
+            for entry in listed(&next, folder)?.into_iter().flatten() {
                 let entry = entry.map_err(|error| KitProblem::file(&next, error))?;
                 let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
                 let is_made = path.extension().is_some_and(|ending| MADE_ENDINGS.iter().any(|made| ending == *made));
@@ -46,6 +47,15 @@ impl Sources {
         }
         sources.sort();
         Ok(Self(sources))
+    }
+}
+
+/// What stands in a folder of the project in `project`; nothing where it is gone since it was found.
+pub(super) fn listed(folder: &Path, project: &Path) -> Result<Option<fs::ReadDir>, KitProblem> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if error.kind() == ErrorKind::NotFound && folder != project => Ok(None),
+        Err(error) => Err(KitProblem::file(folder, error)),
     }
 }
 

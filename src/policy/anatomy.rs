@@ -4,6 +4,13 @@
 use wasmparser::{Parser, Payload, ProducersSectionReader};
 use wit_component::{DecodedWasm, WitPrinter, decode};
 
+use super::host::custom_section::{append, length};
+
+/// The section's name that says who made a component, by the conventions that all tools share.
+const PRODUCERS: &str = "producers";
+/// Its field for languages.
+const LANGUAGE: &str = "language";
+
 /// What is in a component's bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Anatomy {
@@ -13,7 +20,8 @@ pub struct Anatomy {
     pub exports: Vec<String>,
     /// Its world and every interface it uses, as WIT.
     pub wit: String,
-    /// Languages and tools it was made with, each once: `language Rust 1.95`.
+    /// Languages and tools it was made with, each once: `language Rust 1.95`. Where it tells its own language, that of an engine in it, or of
+    /// another part, is told as such.
     pub producers: Vec<String>,
     /// Its own custom sections and those of its parts: name and bytes.
     pub sections: Vec<(String, usize)>,
@@ -27,7 +35,7 @@ pub struct Anatomy {
 /// It is none, or damaged.
 pub fn anatomy(bytes: &[u8]) -> Result<Anatomy, String> {
     let mut found = Anatomy::default();
-    let mut depth = 0_usize;
+    let (mut depth, mut of_parts) = (0_usize, Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| format!("not a WebAssembly component: {error}"))? {
             Payload::ModuleSection { .. } => {
@@ -38,10 +46,11 @@ pub fn anatomy(bytes: &[u8]) -> Result<Anatomy, String> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) => {
                 found.sections.push((section.name().to_owned(), section.data().len()));
-                if section.name() == "producers" {
+                if section.name() == PRODUCERS {
                     // What cannot be read there says nothing about the component.
                     let reader = ProducersSectionReader::new(wasmparser::BinaryReader::new(section.data(), 0));
-                    found.producers.extend(reader.map(producers).unwrap_or_default());
+                    let told = if depth == 0 { &mut found.producers } else { &mut of_parts };
+                    told.extend(reader.map(producers).unwrap_or_default());
                 }
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
@@ -53,10 +62,38 @@ pub fn anatomy(bytes: &[u8]) -> Result<Anatomy, String> {
             _ => {}
         }
     }
+    let tells_its_own = found.producers.iter().any(|told| in_language(told).is_some());
+    found.producers.extend(of_parts.into_iter().map(|told| match in_language(&told) {
+        Some(language) if tells_its_own => format!("{LANGUAGE} of a part {language}"),
+        _ => told,
+    }));
     found.producers.sort();
     found.producers.dedup();
     found.wit = wit(bytes)?;
     Ok(found)
+}
+
+/// The component with what it is written in told in it. Only for what an engine in it runs: compilers tell theirs.
+#[must_use]
+pub fn tell_language(mut component: Vec<u8>, language: &str) -> Vec<u8> {
+    // One field of one value, whose version nobody knows here.
+    let mut told = vec![1];
+    put_text(&mut told, LANGUAGE);
+    told.push(1);
+    put_text(&mut told, language);
+    put_text(&mut told, "");
+    append(&mut component, PRODUCERS, &told);
+    component
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    length(out, text.len());
+    out.extend(text.as_bytes());
+}
+
+/// The language that a line about who made something tells.
+fn in_language(told: &str) -> Option<&str> {
+    told.strip_prefix(LANGUAGE)?.strip_prefix(' ')
 }
 
 fn producers(reader: ProducersSectionReader<'_>) -> Vec<String> {

@@ -268,7 +268,7 @@ impl Builder {
         if groups.len() < settings.catalog.groups.len() {
             return Err(problems);
         }
-        rollouts.finish(&contents, &self.rollouts, previous);
+        rollouts.finish(&contents, previous);
         problems.append(&mut rollouts.problems);
         let (specs, rollouts) = (specs(&settings), RolloutDraft::default());
         Ok(Draft { settings: Arc::new(settings), groups, models, specs, problems, fingerprint, rollouts })
@@ -366,6 +366,13 @@ impl Builder {
 }
 
 impl Builder {
+    /// Keeps what a draft that changes nothing says of versions all the same: which file was seen, though it cannot be tried, and what
+    /// orders came to.
+    pub fn settle(&mut self, draft: Draft, generation: u64, now: Moment) {
+        self.rollouts.commit(draft.rollouts, generation, now);
+        self.shared.rollouts.in_force();
+    }
+
     /// Looks at what the last build found in the folder and nobody names, and tells what is wrong with it. Blocks for as long as
     /// compiling takes.
     pub fn check_unnamed(&mut self) -> Vec<String> {
@@ -398,11 +405,14 @@ impl Draft {
         &self.problems
     }
 
-    /// Whether putting it in force would change anything that `current` serves.
+    /// Whether putting it in force would change anything that `current` serves, or tells of versions. One that changes nothing is
+    /// handed to [`Builder::settle`].
     #[must_use]
     pub fn changes(&self, current: &Snapshot) -> bool {
-        let kept = self.groups.iter().all(|prepared| prepared.policies.are_kept());
-        !kept || self.rollouts.changes() || self.fingerprint != current.fingerprint
+        let kept = |prepared: &Prepared| {
+            current.groups.get(&prepared.group.name).is_some_and(|before| prepared.policies.are_kept(before))
+        };
+        !self.groups.iter().all(kept) || self.rollouts.changes() || self.fingerprint != current.fingerprint
     }
 }
 

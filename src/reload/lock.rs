@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::id::PolicyName;
-use crate::policy::{Digest, inspect};
+use crate::policy::{Digest, PolicyProblem, inspect};
 
 /// The file's name in the folder of policies.
 pub(super) const FILE: &str = "policies.lock";
@@ -96,15 +96,20 @@ pub struct NewLock {
     /// What it changes: a line for each name that is new, that has another digest, or that is no longer there, and for each line of
     /// the old file that was none of a lock.
     pub changes: Vec<String>,
-    /// The files that are no policies because of their names, each with what to do about it.
+    /// The files that no gateway serves, whoever runs it, because of their names or because they are no plain files: each with what to do
+    /// about it.
     pub passed_over: Vec<String>,
 }
 
+/// The lines of an old lock, by name.
+type Lines<'t> = BTreeMap<&'t str, [&'t str; 5]>;
+
 /// The lock of all components of a folder. Where a component came from, and comments, stay as they were; lines that are none of a
-/// lock do not, whatever damaged them.
+/// lock do not, whatever damaged them. A link or a folder that ends in `.wasm` is passed over, for no gateway loads one. What another
+/// user's gateway may load is not: without all of it there is no lock.
 ///
 /// # Errors
-/// A component that is none, or the folder or its lock cannot be read.
+/// Every component that is none or cannot be read, or the folder or its lock cannot be.
 pub fn lock_of(folder: &Path) -> Result<NewLock, String> {
     let path = folder.join(FILE);
     let shown = path.display();
@@ -114,47 +119,75 @@ pub fn lock_of(folder: &Path) -> Result<NewLock, String> {
         Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(fault) => return Err(format!("{shown}: {fault}")),
     };
-    let (mut text, mut changes, mut passed_over) = (String::new(), Vec::new(), Vec::new());
-    let mut lines: BTreeMap<&str, [&str; 5]> = BTreeMap::new();
-    for (number, line) in (1..).zip(old.lines()) {
-        if is_comment(line) {
-            text.extend([line, "\n"]);
-            continue;
-        }
-        match five_words(line) {
-            Ok(words) if lines.contains_key(words[0]) => {
-                changes.push(format!("{shown}:{number}:1: `{}` stands here a second time: left out", words[0]));
-            }
-            Ok(words) => {
-                lines.insert(words[0], words);
-            }
-            Err(why) => changes.push(format!("{shown}:{number}:1: {why}: left out")),
-        }
-    }
+    let mut lock = NewLock { text: String::new(), changes: Vec::new(), passed_over: Vec::new() };
+    let (mut lines, mut problems) = (lock.keep_comments(&old, &shown.to_string()), Vec::new());
     for (name, bytes) in super::folder::read(folder, false)? {
-        if !PolicyName::is_fit(name.as_str()) {
-            passed_over.extend(bytes.err());
-            continue;
+        let file = folder.join(format!("{name}.wasm"));
+        let locked = match bytes {
+            Ok(bytes) => {
+                lock.add(&name, &bytes, &mut lines).map_err(|problem| format!("{}: {problem}", file.display()))
+            }
+            Err(problem) if !PolicyName::is_fit(name.as_str()) || is_no_plain_file(&file) => {
+                lock.passed_over.push(problem);
+                if lines.remove(name.as_str()).is_some() {
+                    lock.changes.push(format!("{name}: left out, for what is here now is passed over"));
+                }
+                Ok(())
+            }
+            Err(problem) => Err(problem),
+        };
+        problems.extend(locked.err());
+    }
+    lock.changes.extend(lines.keys().map(|name| format!("{name}: no longer here")));
+    if problems.is_empty() { Ok(lock) } else { Err(problems.join("\n")) }
+}
+
+impl NewLock {
+    /// Begins with the comments of an old lock. Its lines, and nothing that is none of a lock.
+    fn keep_comments<'t>(&mut self, old: &'t str, shown: &str) -> Lines<'t> {
+        let mut lines = Lines::new();
+        for (number, line) in (1..).zip(old.lines()) {
+            if is_comment(line) {
+                self.text.extend([line, "\n"]);
+                continue;
+            }
+            match five_words(line) {
+                Ok(words) if lines.contains_key(words[0]) => {
+                    let told = format!("{shown}:{number}:1: `{}` stands here a second time: left out", words[0]);
+                    self.changes.push(told);
+                }
+                Ok(words) => {
+                    lines.insert(words[0], words);
+                }
+                Err(why) => self.changes.push(format!("{shown}:{number}:1: {why}: left out")),
+            }
         }
-        let about = |problem: &dyn std::fmt::Display| format!("{}/{name}.wasm: {problem}", folder.display());
-        let bytes = bytes.map_err(|problem| about(&problem))?;
-        let inspection = inspect(&bytes, true).map_err(|problem| about(&problem))?;
+        lines
+    }
+
+    /// Adds the line of a component, whose old one is taken from `lines`.
+    fn add(&mut self, name: &PolicyName, bytes: &[u8], lines: &mut Lines<'_>) -> Result<(), PolicyProblem> {
+        let inspection = inspect(bytes, true)?;
         let roles: Vec<&str> = inspection.roles.iter().map(|role| role.as_str()).collect();
         let interfaces = inspection.roles.iter().map(|role| role.interface()).collect::<Vec<_>>().join(",");
-        let digest = Digest::of(&bytes).to_string();
+        let digest = Digest::of(bytes).to_string();
         let before = lines.remove(name.as_str());
         let source = before.map_or(LOCAL, |words| words[4]);
         let (roles, version) = (roles.join(","), &inspection.version);
         let line = format!("{name} {roles} witgate:policy/{interfaces}@{version} {digest} {source}\n");
-        text += &line;
+        self.text += &line;
         match before.map(|words| words[3].eq_ignore_ascii_case(&digest)) {
             Some(true) => {}
-            Some(false) => changes.push(format!("{name}: another component, {digest}")),
-            None => changes.push(format!("{name}: new, {digest}")),
+            Some(false) => self.changes.push(format!("{name}: another component, {digest}")),
+            None => self.changes.push(format!("{name}: new, {digest}")),
         }
+        Ok(())
     }
-    changes.extend(lines.keys().map(|name| format!("{name}: no longer here")));
-    Ok(NewLock { text, changes, passed_over })
+}
+
+/// Whether it is a link, a folder or the like.
+fn is_no_plain_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file())
 }
 
 /// The components of a folder that its lock, where there is one, keeps out of a gateway that goes by it, each with why.
@@ -174,6 +207,8 @@ pub fn kept_out(folder: &Path) -> Result<BTreeMap<PolicyName, String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn line(name: &str, digit: char) -> String {
@@ -254,6 +289,33 @@ mod tests {
         write(FILE, lock.text.as_bytes());
         let again = lock_of(folder.path()).unwrap();
         assert_eq!((again.text, again.changes), (lock.text, Vec::new()));
+    }
+
+    #[test]
+    fn a_link_or_a_folder_is_passed_over_and_what_may_be_served_must_be_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (name, component) = crate::builtin_policies::SHIPPED[0];
+        std::fs::write(path("elsewhere"), component).unwrap();
+        std::os::unix::fs::symlink(path("elsewhere"), path("linked.wasm")).unwrap();
+        std::fs::create_dir(path("folded.wasm")).unwrap();
+        std::fs::write(path(&format!("{name}.wasm")), component).unwrap();
+        std::fs::write(path(FILE), line("linked", '1')).unwrap();
+        let lock = lock_of(folder.path()).unwrap();
+        let digest = Digest::of(component);
+        assert_eq!(lock.text, format!("{name} router witgate:policy/routing@0.1.0 {digest} local\n"));
+        let [as_folder, linked] = &lock.passed_over[..] else { panic!("{lock:?}") };
+        assert!(as_folder.contains("/as_folder.wasm: is not a plain file\nhint: "), "{as_folder}");
+        assert!(linked.contains("/linked.wasm: is a link\nhint: "), "{linked}");
+        assert!(lock.changes.iter().any(|told| told.starts_with("linked: left out, ")), "{lock:?}");
+        // Whoever owns these may have a gateway that loads them: all are told at once, each once, and there is no lock.
+        for name in ["one.wasm", "two.wasm"] {
+            std::fs::write(path(name), "no component").unwrap();
+        }
+        std::fs::set_permissions(path("one.wasm"), std::fs::Permissions::from_mode(0o666)).unwrap();
+        let told = lock_of(folder.path()).unwrap_err();
+        assert_eq!((told.matches("one.wasm").count(), told.matches("two.wasm").count()), (2, 1), "{told}");
+        assert!(told.contains("one.wasm: may be written by everybody\nhint: chmod o-w "), "{told}");
     }
 
     #[test]

@@ -146,12 +146,13 @@ impl GroupPolicies {
         }
     }
 
-    /// Whether all are the ones in charge now, and nobody has one more or less.
-    pub(super) fn are_kept(&self) -> bool {
-        self.router.live.is_kept()
-            && self.builder.as_ref().is_none_or(|builder| builder.live.is_kept())
-            && self.parser.as_ref().is_none_or(|parser| parser.live.is_kept())
-            && self.providers.iter().flatten().all(PolicyChange::is_kept)
+    /// Whether all are the ones that the group has now, in charge and tried.
+    pub(super) fn are_kept(&self, before: &GroupRuntime) -> bool {
+        let Self { router, builder, parser, providers } = self;
+        router.are_kept(before.rollout.as_ref())
+            && builder.as_ref().is_none_or(|builder| builder.are_kept(before.builder_rollout.as_ref()))
+            && parser.as_ref().is_none_or(|parser| parser.are_kept(before.parser_rollout.as_ref()))
+            && providers.iter().flatten().all(PolicyChange::is_kept)
     }
 }
 
@@ -170,7 +171,12 @@ impl<C: Contract<Setup: Mendable>> PolicyVersions<C> {
         steps: &mut Steps<'_>,
     ) -> Result<Self, Vec<String>> {
         let problems = match Self::set_up((place, at), &chosen, setup, before, learned, steps) {
-            Ok(versions) => return Ok(versions),
+            Ok(versions) if versions.tried.is_some() => return Ok(versions),
+            Ok(versions) => {
+                let Some(kept) = steps.take_back_order(place, chosen) else { return Ok(versions) };
+                drop(versions);
+                return Self::set_up((place, at), &kept, setup, before, learned, steps);
+            }
             Err(problems) => problems,
         };
         let Some(kept) = steps.take_back(place, chosen) else { return Err(problems) };
@@ -228,6 +234,12 @@ impl<C: Contract<Setup: Mendable>> PolicyVersions<C> {
         Ok(Self { live, tried: Some(tried) })
     }
 
+    /// Whether the one in force stays, and what is tried goes on as it is: nothing, where nothing is.
+    fn are_kept(&self, rollout: Option<&Arc<Rollout<C>>>) -> bool {
+        let tried = self.tried.as_ref().map_or(rollout.is_none(), RolloutChange::is_kept);
+        self.live.is_kept() && tried
+    }
+
     /// Puts them in charge.
     pub(super) fn publish(self, control: &Arc<Control>) -> InService<C> {
         (self.live.publish(), self.tried.map(|tried| tried.publish(control)))
@@ -235,6 +247,12 @@ impl<C: Contract<Setup: Mendable>> PolicyVersions<C> {
 }
 
 impl<C: Contract<Setup: PartialEq>> RolloutChange<C> {
+    /// Whether it goes on as it is.
+    fn is_kept(&self) -> bool {
+        let goes_on = |before: &Arc<Rollout<C>>| before.live() == self.live && *before.mode() == self.mode;
+        self.candidate.is_kept() && self.before.as_ref().is_some_and(goes_on)
+    }
+
     /// Begins it, or goes on with the one there is where the two versions are the same.
     fn publish(self, control: &Arc<Control>) -> Arc<Rollout<C>> {
         let Self { candidate, live, mode, before } = self;

@@ -6,6 +6,7 @@ mod older;
 mod orders;
 mod place;
 mod standings;
+mod unkept;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use judged::judged;
 pub(super) use place::Place;
+use unkept::Unkept;
 
 use super::components::Components;
 use super::folder::Contents;
@@ -34,6 +36,7 @@ pub(super) struct Rollouts {
     standings: BTreeMap<String, Standing>,
     /// Where no folder keeps versions: those in force, and those that are again where their group, or their name in it, comes back.
     live: BTreeMap<(PolicyName, Digest), Arc<Component>>,
+    unkept: Unkept,
 }
 
 /// What there is under a policy's name.
@@ -70,8 +73,6 @@ pub(super) struct RolloutDraft {
     answers: Vec<Answer>,
     /// Bytes of versions that are in force or tried for the first time.
     bytes: BTreeMap<Digest, Vec<u8>>,
-    /// Whether versions stand elsewhere than before.
-    moved: bool,
     pub(super) problems: Vec<String>,
 }
 
@@ -79,6 +80,8 @@ struct Answer {
     key: String,
     reply: oneshot::Sender<Result<String, String>>,
     words: String,
+    /// Whether the order was to try a version.
+    tries: bool,
 }
 
 /// The versions a group gets in one role.
@@ -97,6 +100,14 @@ pub(super) struct Chosen {
     by: &'static str,
     /// What goes on where the one in force, which the folder's file has just become, cannot be set up.
     instead: Option<Box<Instead>>,
+    /// What is tried where an order of this build to try a version comes to nothing.
+    unordered: Option<Box<Unordered>>,
+}
+
+/// Where versions stand, and which is tried and how, without an order to try another.
+struct Unordered {
+    standing: Standing,
+    tried: Option<(Arc<Component>, Mode)>,
 }
 
 /// What a group keeps where the folder's version is to replace the one in force and cannot be set up: where versions stand without it.
@@ -118,8 +129,9 @@ pub(super) struct Steps<'b> {
 }
 
 impl Rollouts {
-    pub(super) const fn new(control: Arc<Control>) -> Self {
-        Self { control, folder: None, asked: None, standings: BTreeMap::new(), live: BTreeMap::new() }
+    pub(super) fn new(control: Arc<Control>) -> Self {
+        let (standings, live) = (BTreeMap::new(), BTreeMap::new());
+        Self { control, folder: None, asked: None, standings, live, unkept: Unkept::default() }
     }
 
     pub(super) const fn control(&self) -> &Arc<Control> {
@@ -199,30 +211,16 @@ impl Rollouts {
         let changed = self.standings != draft.standings;
         self.standings = std::mem::take(&mut draft.standings);
         self.hold(std::mem::take(&mut draft.live));
-        if let Some(folder) = self.folder.as_ref().filter(|_| changed || !draft.changes.is_empty())
-            && let Err(fault) = self.keep(folder, &draft)
-        {
-            let folder = folder.path().display();
-            tracing::warn!(%folder, %fault, "versions of policies could not be kept");
+        if let Some(folder) = &self.folder {
+            self.unkept.add(&mut draft, changed);
+            if let Err(fault) = self.unkept.write(folder, &self.standings, &self.control.history) {
+                let folder = folder.path().display();
+                tracing::warn!(%folder, %fault, "versions of policies could not be kept: it is tried again with the next build");
+            }
         }
         for answer in draft.answers {
             self.control.obeyed(answer.reply, answer.words);
         }
-    }
-
-    fn keep(&self, folder: &StateFolder, draft: &RolloutDraft) -> std::io::Result<()> {
-        for (digest, bytes) in &draft.bytes {
-            folder.keep(*digest, bytes)?;
-        }
-        folder.keep_standings(&self.standings)?;
-        folder.add_history(&draft.changes)?;
-        let used = |standing: &Standing| {
-            [Some(standing.live), standing.previous, standing.asked.map(|asked| asked.digest)].into_iter().flatten()
-        };
-        let mut in_use: BTreeSet<Digest> = self.standings.values().flat_map(used).collect();
-        in_use.extend(draft.bytes.keys());
-        folder.prune(&in_use, &self.control.history.of(None));
-        Ok(())
     }
 }
 
@@ -237,9 +235,9 @@ fn tell(change: &Change) {
 }
 
 impl RolloutDraft {
-    /// Whether the versions of any group change.
-    pub(super) fn changes(&self) -> bool {
-        self.moved || !self.changes.is_empty()
+    /// Whether anything happened to the versions of any group. A file that cannot be tried stands somewhere, and nothing more.
+    pub(super) const fn changes(&self) -> bool {
+        !self.changes.is_empty()
     }
 
     /// Begins from where versions stand.
@@ -248,11 +246,10 @@ impl RolloutDraft {
     }
 
     /// All groups have chosen: what is new in use is put down to be kept.
-    pub(super) fn finish(&mut self, contents: &Contents, rollouts: &Rollouts, previous: Option<&Snapshot>) {
+    pub(super) fn finish(&mut self, contents: &Contents, previous: Option<&Snapshot>) {
         if let Some(previous) = previous {
             self.judge_gone(previous);
         }
-        self.moved = self.standings != rollouts.standings;
         for order in std::mem::take(&mut self.orders) {
             let Order { group, role, policy, .. } = &order;
             let words = match (policy, role) {
@@ -285,7 +282,8 @@ impl RolloutDraft {
 
     /// A version that was to be tried cannot be: whoever asked for it is told.
     fn give_up(&mut self, key: &str, problem: &str) {
-        let (failed, others) = std::mem::take(&mut self.answers).into_iter().partition(|answer| answer.key == key);
+        let tries_it = |answer: &Answer| answer.tries && answer.key == key;
+        let (failed, others) = std::mem::take(&mut self.answers).into_iter().partition(tries_it);
         self.answers = others;
         for answer in failed {
             let _nobody_waits = answer.reply.send(Err(problem.to_owned()));
@@ -316,16 +314,7 @@ impl Steps<'_> {
         let verdict = if begun.is_some() { None } else { judged(place, &mut standing) };
         let judged = verdict.is_some();
         let mut changes: Vec<Change> = begun.into_iter().chain(verdict).collect();
-        for order in self.orders_for(place, policy) {
-            let (words, reply) = (self.obey(place, &order, &mut standing, file), order.reply);
-            match words {
-                Ok((obeyed, words)) => {
-                    changes.extend(obeyed);
-                    self.draft.answers.push(Answer { key: key.clone(), reply, words });
-                }
-                Err(why) => drop(reply.send(Err(why))),
-            }
-        }
+        let untried = self.obey_all(place, &mut standing, file, &mut changes);
         let unsettled = standing.clone();
         let before = standing.live;
         let mut tried = standing.settle(in_file, &place.roll_out());
@@ -364,11 +353,12 @@ impl Steps<'_> {
         let gone_back_to = goes_back_to(live.digest());
         let instead = (replaces && left.is_some()).then(|| goes_back_to(before));
         let instead = instead.and_then(|gone_back_to| self.instead(place, unsettled, file, gone_back_to));
+        let unordered = untried.and_then(|before| self.unordered(place, before, (file, in_file), live.digest()));
         self.draft.changes.append(&mut changes);
         self.draft.live.push(Arc::clone(&live));
         self.draft.in_place.insert(key.clone());
         self.draft.standings.insert(key, standing);
-        Chosen { live, tried, judged, left, gone_back_to, by, instead }
+        Chosen { live, tried, judged, left, gone_back_to, by, instead, unordered }
     }
 
     /// A version begins to be tried that was not before.
@@ -387,6 +377,31 @@ impl Steps<'_> {
         let told = format!("group `{}`: the new version cannot be tried: {problem}", place.group.name);
         self.draft.give_up(&place.key(policy), &told);
         self.draft.problems.push(told);
+    }
+
+    /// What is tried beside `live` where versions stand as `before`, which no order has touched.
+    fn unordered(
+        &mut self,
+        place: Place<'_>,
+        mut before: Standing,
+        (file, in_file): (&Arc<Component>, Digest),
+        live: Digest,
+    ) -> Option<Box<Unordered>> {
+        let tried = before.settle(in_file, &place.roll_out());
+        if before.live != live {
+            return None;
+        }
+        let tried = tried.and_then(|(digest, mode)| Some((self.component(place, digest, file).ok()?, mode)));
+        Some(Box::new(Unordered { standing: before, tried }))
+    }
+
+    /// Goes back to what is tried without an order that came to nothing, where there was one: it must end nothing.
+    pub(super) fn take_back_order(&mut self, place: Place<'_>, chosen: Chosen) -> Option<Chosen> {
+        let Chosen { live, judged, left, gone_back_to, unordered, .. } = chosen;
+        let Unordered { standing, tried } = *unordered?;
+        let by = whose(place, tried.as_ref(), standing.asked.map(|asked| asked.digest));
+        self.draft.standings.insert(place.key(&standing.policy), standing);
+        Some(Chosen { live, tried, judged, left, gone_back_to, by, instead: None, unordered: None })
     }
 
     /// What a place keeps where it decides by versions of this policy now. `standing` is as it was before the folder's version replaced the
@@ -423,7 +438,7 @@ impl Steps<'_> {
         self.draft.live.push(Arc::clone(&live));
         let by = whose(place, tried.as_ref(), standing.asked.map(|asked| asked.digest));
         self.draft.standings.insert(place.key(&policy), standing);
-        Some(Chosen { live, tried, judged, left, gone_back_to, by, instead: None })
+        Some(Chosen { live, tried, judged, left, gone_back_to, by, instead: None, unordered: None })
     }
 
     /// The folder's version cannot be put in force. The one of before (`live`) decides.

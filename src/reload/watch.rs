@@ -197,7 +197,11 @@ impl<T: Target> Worker<T> {
                 self.target.applied(snapshot, problems);
                 drop(change);
             }
-            Ok(draft) => self.target.unchanged(draft.problems().to_vec()),
+            Ok(draft) => {
+                let problems = draft.problems().to_vec();
+                self.builder.settle(draft, current.generation, self.clock.now());
+                self.target.unchanged(problems);
+            }
             // What is lacking is told where it is compiled, and there is another build when that is done.
             Err(_) if self.builder.is_put_off() => {}
             Err(problems) => self.target.kept(problems),

@@ -309,6 +309,7 @@ mod tests {
             by: "file".to_owned(),
             result: String::new(),
             waits: false,
+            earlier: false,
         }
     }
 

@@ -39,6 +39,10 @@ pub struct Change {
     /// found out when somebody asks, and not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
+    /// Whether it happened before the gateway was started last: its generation is one of that time, which began at 1, too. It is found out
+    /// when somebody asks, and not kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub earlier: bool,
 }
 
 /// A version that the folder holds and nobody tries, because another was put in its place.
@@ -182,7 +186,9 @@ impl History {
     pub fn of(&self, group: Option<&str>) -> Vec<Change> {
         let mut all: Vec<Change> = {
             let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            changes.all.iter().filter(|change| group.is_none_or(|group| change.group == group)).cloned().collect()
+            let all = changes.all.iter().enumerate();
+            let wanted = all.filter(|(_, change)| group.is_none_or(|group| change.group == group));
+            wanted.map(|(at, change)| Change { earlier: at < changes.earlier, ..change.clone() }).collect()
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for change in all.iter_mut().rev().filter(|change| matches!(change.how.as_str(), "rollback" | "promote")) {
@@ -244,6 +250,7 @@ mod tests {
             by: "rule".to_owned(),
             result: String::new(),
             waits: false,
+            earlier: false,
         }
     }
 
@@ -279,6 +286,21 @@ mod tests {
         let waiting = Vec::from_iter(waiting);
         assert_eq!((&history.waiting(None), &history.waiting(Some("g"))), (&waiting, &waiting));
         assert!(history.waiting(Some("h")).is_empty());
+    }
+
+    /// Each process counts its generations from 1 on.
+    #[test]
+    fn what_happened_before_the_last_start_is_marked() {
+        let history = History::default();
+        history.recall([change("start", "g", "a"), change("replace", "h", "a"), change("replace", "g", "a")]);
+        history.add([change("replace", "g", "b")]);
+        let earlier = |group| history.of(group).iter().map(|change| change.earlier).collect::<Vec<_>>();
+        assert_eq!((earlier(None), earlier(Some("g"))), (vec![true, true, true, false], vec![true, true, false]));
+        // What is kept says nothing of it.
+        assert!(!serde_json::to_string(&change("start", "g", "a")).unwrap().contains("earlier"));
+        // The oldest are forgotten first.
+        history.add((0..KEPT - 2).map(|_| change("replace", "g", "c")));
+        assert_eq!(history.of(None).iter().filter(|change| change.earlier).count(), 1);
     }
 
     #[test]

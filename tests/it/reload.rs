@@ -297,3 +297,15 @@ async fn the_same_component_written_again_is_no_change() {
     }
     assert_eq!(gateway.app.gateway.live.read().groups["g"].policy, decides, "the same component decides");
 }
+
+/// Only a build that is put in force looks at it otherwise, and what anybody reads of it would be gone with the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_beside_a_build_stands_through_those_that_follow() {
+    let decisions = "witgate: {decisions: {share: 1.0, dir: /dev/null}}\n";
+    let gateway = Gateway::start(&(serving("g") + decisions)).await;
+    let told = |word: &str| gateway.app.gateway.live.problems().iter().any(|one| one.contains(word));
+    assert!(told("`witgate.decisions`: /dev/null: "));
+    gateway.replace("policies/broken.wasm", b"no component");
+    until("the file is told", || told("policy `broken`")).await;
+    assert!(told("`witgate.decisions`: /dev/null: "));
+}

@@ -106,6 +106,8 @@ impl Serving {
             let change = self.gateway.budgets.change();
             let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock);
             self.gateway.live.publish(snapshot);
+        } else {
+            self.builder.settle(draft, current.generation, self.gateway.clock.now());
         }
         (changes, problems)
     }
@@ -513,6 +515,82 @@ async fn a_file_that_cannot_be_set_up_keeps_its_group_and_holds_up_nobody_else()
     assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.contains("decides on")), "{problems:?}");
 }
 
+/// It stands in the folder, and nothing that decides or is tried is another for it.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_tried_is_told_and_makes_no_generation() {
+    for roll_out in [RULES, "shadow"] {
+        let scene = Scene::new(roll_out);
+        let mut serving = scene.start();
+        let put = || std::fs::write(scene.path("policies/counting.wasm"), demanding(component("b"))).expect("written");
+        put();
+        for _ in 0..2 {
+            let (changed, problems) = serving.build_despite();
+            assert!(!changed && problems.len() == 1 && problems[0].contains("cannot be tried"), "{problems:?}");
+        }
+        // That another is tried no more is a change.
+        scene.put("b");
+        assert!(serving.build() && serving.rollout().is_some());
+        put();
+        assert!(serving.build_despite().0 && serving.rollout().is_none());
+        // It was seen all the same: what was given up before it is tried when it comes back.
+        scene.put("faulty");
+        assert!(serving.build());
+        serving.order(Action::Rollback, None).expect("given up");
+        assert!(!serving.build() && serving.rollout().is_none());
+        put();
+        assert!(!serving.build_despite().0);
+        scene.put("faulty");
+        assert!(serving.build() && serving.rollout().is_some(), "{roll_out}");
+    }
+}
+
+/// Whoever gives it is told so, and neither does it keep the folder's version from anything.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_comes_to_nothing_ends_nothing_that_is_tried() {
+    let scene = Scene::new("shadow");
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build());
+    serving.order(Action::Rollback, None).expect("given up");
+    let untriable = demanding(component("b"));
+    std::fs::write(scene.path("policies/counting.wasm"), &untriable).expect("written");
+    assert!(!serving.build_despite().0);
+    let [b, other] = [component("b"), untriable].map(|bytes| Digest::of(&bytes));
+    serving.order(Action::Shadow, Some(b.to_string())).expect("tried");
+    let rollout = serving.rollout().expect("a shadow");
+    serving.ask().await;
+    let history = serving.history();
+    let mut answer = serving.give(Action::Canary, Some(other.to_string()));
+    let (changed, problems) = serving.build_despite();
+    assert!(!changed && problems.len() == 1 && problems[0].contains("cannot be tried"), "{problems:?}");
+    let told = answer.try_recv().expect("an answer").expect_err("refused");
+    assert!(told.contains("cannot be tried"), "{told}");
+    assert!(!serving.build(), "as if nobody had ordered it");
+    assert_eq!((rollout.digest(), rollout.figures().counts().compared), (b, 1));
+    assert!(Arc::ptr_eq(&serving.rollout().expect("a shadow"), &rollout));
+    assert_eq!(serving.history(), history);
+}
+
+/// A disk may be full for a while.
+#[tokio::test(start_paused = true)]
+async fn where_versions_stand_is_kept_as_soon_as_it_can_be_written() {
+    let scene = Scene::new("replace");
+    let mut serving = scene.start();
+    // A folder in its place: nothing can be renamed there.
+    let kept = scene.path("state/standing.json");
+    std::fs::remove_file(&kept).expect("it was written");
+    std::fs::create_dir(&kept).expect("a folder");
+    scene.put("b");
+    assert!(serving.build());
+    serving.order(Action::Rollback, None).expect("rolled back");
+    std::fs::remove_dir(&kept).expect("removed");
+    assert!(!serving.build(), "nothing is to be put in force");
+    drop(serving);
+    let serving = scene.start();
+    assert_eq!(serving.decider(), decider("a"), "what was rolled back stays so");
+    assert_eq!(serving.history(), told(&[("start", "file"), ("replace", "file"), ("rollback", "operator")]));
+}
+
 /// A component may compile for minutes, in which a canary goes on.
 #[tokio::test(start_paused = true)]
 async fn a_verdict_that_falls_while_a_build_runs_holds_and_the_next_settles_it() {
@@ -693,8 +771,8 @@ async fn what_was_given_up_is_tried_again_after_its_file_changed() {
         serving.order(Action::Rollback, None).expect("given up");
         assert!(serving.rollout().is_none() && !serving.build());
         scene.put(between);
-        assert!(serving.build());
-        assert_eq!(serving.rollout().is_some(), between != "a");
+        // The one in force is tried in no generation of its own.
+        assert_eq!((serving.build(), serving.rollout().is_some()), (between != "a", between != "a"));
     }
     scene.put("b");
     assert!(serving.build() && serving.rollout().is_some(), "after the one in force, too");

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Thrifty } from './thrifty.js';
-import { Reject, Signals, Wait, exportRouter, words } from './witgate.js';
+import { Reject, Signals, Wait, exportRouter, placed, words } from './witgate.js';
 
 /** The order of deployments that cost and fail so much. */
 function order(settings, costs, failures) {
@@ -38,6 +38,13 @@ test('mistakes have words', () => {
   assert.equal(words(new Error('setting `penalty` must be a number')), 'setting `penalty` must be a number');
   assert.equal(words(new TypeError('no function')), 'TypeError: no function');
   assert.equal(words(new Error()), 'Error');
+});
+
+test('what is thrown is told in one line with where it was', () => {
+  assert.match(placed(new TypeError('no function')), /^TypeError: no function; at [^\n]*thrifty\.test\.js:\d+:\d+[^\n]*$/);
+  const deep = (left) => (left ? deep(left - 1) : placed(new Error('too deep')));
+  assert.equal(deep(20).split('deep (').length - 1, 5);
+  assert.equal(placed({ message: 'no Error' }), '[object Object]');
 });
 
 test('answers that are none are told', () => {

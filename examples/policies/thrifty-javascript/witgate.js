@@ -130,8 +130,12 @@ export function words(error) {
   return crossing(name + error.message);
 }
 
-/** The same with where it was. */
-export const placed = (error) => crossing(`${words(error)}\n${error?.stack ?? ''}`);
+/** The same with where it was, in one line: the place first, then who called it, as far as that helps. */
+export function placed(error) {
+  const lines = String(error?.stack ?? '').split('\n', 100).map((line) => line.trim());
+  const places = lines.filter((line) => line.startsWith('at ')).map((line) => line.slice(3));
+  return crossing(places.length ? `${words(error)}; at ${places.slice(0, 5).join(', ')}` : words(error));
+}
 
 /** Calls, and writes what is thrown into the gateway's log: an error of the engine says nothing of it. */
 export const teller = (write) => (call) => {

@@ -34,6 +34,14 @@ class TestThrifty(unittest.TestCase):
             self.assertIn("TypeError: ", raised(error))
             self.assertIn("test_thrifty.py", raised(error))
 
+        def deep(left):
+            return deep(left - 1) if left else {}["oops"]
+
+        try:
+            deep(20)
+        except KeyError as error:
+            self.assertEqual(raised(error).count(" in deep"), 5)
+
     def test_mistakes_have_words(self):
         for milliseconds in (1.5, -1, 2**32, "1"):
             with self.assertRaisesRegex(TypeError, "a whole number of milliseconds, which .* is not"):

@@ -217,7 +217,8 @@ def raised(error: BaseException) -> str:
         places.append(f"{code.co_filename}:{at.tb_lineno} in {code.co_name}")
         at = at.tb_next
     words = f": {error}" if str(error) else ""
-    return f"{type(error).__name__}{words}; at " + ", ".join(places)
+    # Who calls itself without end is told as whoever does not: the last places.
+    return f"{type(error).__name__}{words}; at " + ", ".join(places[-5:])
 
 
 def refusal(error: BaseException) -> str:

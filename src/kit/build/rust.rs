@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde::Deserialize;
+
 use super::super::{KitProblem, wrap};
 use super::{Project, read, tools};
 
@@ -10,6 +12,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, KitProblem> {
     let Project { folder, manifest } = project;
+    check_package(folder, &manifest.name)?;
     let missing = |what, install: &str| KitProblem::Missing { what, language: "Rust", install: install.to_owned() };
     let cargo = tools::find("cargo", &[]).ok_or_else(|| missing("cargo", "see https://rustup.rs"))?;
     if !target_is_there(folder) {
@@ -38,4 +41,33 @@ fn target_is_there(folder: &Path) -> bool {
     asked.is_ok_and(|answer| {
         answer.status.success() && Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir()
     })
+}
+
+/// What cargo names its module by.
+#[derive(Deserialize)]
+struct Package {
+    package: Named,
+    lib: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+/// Whether cargo names its module as the project: else it would be looked for in vain, or an old one would be found.
+///
+/// # Errors
+/// It has another name. What else is wrong with the file cargo tells.
+pub(in crate::kit) fn check_package(folder: &Path, name: &str) -> Result<(), KitProblem> {
+    let path = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let Ok(Package { package, lib }) = toml::from_str(&text) else { return Ok(()) };
+    match lib.and_then(|lib| lib.name).or(package.name) {
+        Some(other) if other.replace('-', "_") != name.replace('-', "_") => Err(KitProblem::Manifest {
+            path: path.display().to_string(),
+            cause: format!("names the package `{other}`, and policy.toml the policy `{name}`: give both one name"),
+        }),
+        _ => Ok(()),
+    }
 }

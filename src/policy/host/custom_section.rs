@@ -16,7 +16,7 @@ pub(crate) fn append(component: &mut Vec<u8>, name: &str, data: &[u8]) {
 }
 
 /// LEB128: seven bits a byte, the lowest first, the highest bit set where more follow.
-fn length(out: &mut Vec<u8>, mut length: usize) {
+pub(crate) fn length(out: &mut Vec<u8>, mut length: usize) {
     loop {
         let [lowest, ..] = length.to_le_bytes();
         length >>= 7;

@@ -15,7 +15,7 @@ const LARGEST: usize = 4 * 1024;
 
 /// What a policy needs of the operator. Each is named as the configuration's grant of it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table of `may_reject`, `hold` and `allow_wasi_stubs`")]
 pub struct PolicyManifest {
     /// It refuses requests in its own words: routers and prompt builders.
     pub may_reject: bool,

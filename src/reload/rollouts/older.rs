@@ -81,6 +81,7 @@ mod tests {
             by: "operator".to_owned(),
             result: String::new(),
             waits: false,
+            earlier: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::older::Past;
-use super::{Place, Steps};
+use super::{Answer, Place, Steps};
 use crate::policy::{Component, Digest};
 use crate::rollout::{Action, Asked, Change, Order, Standing};
 
@@ -13,7 +13,7 @@ const PREFIX: usize = 6;
 
 impl Steps<'_> {
     /// The orders about this policy at its place, which wait no more.
-    pub(super) fn orders_for(&mut self, place: Place<'_>, policy: &str) -> Vec<Order> {
+    fn orders_for(&mut self, place: Place<'_>, policy: &str) -> Vec<Order> {
         let mine = |order: &Order| {
             let named = order.policy.as_deref().map_or_else(|| place.is_alone(), |name| name == policy);
             order.group == place.group.name && order.role == place.role && named
@@ -23,11 +23,39 @@ impl Steps<'_> {
         mine
     }
 
+    /// Obeys the orders about the policy whose file this is: what happens comes to `changes`, and who gave them is answered when it is in force.
+    /// Gives where versions stood before the first that has another version tried.
+    pub(super) fn obey_all(
+        &mut self,
+        place: Place<'_>,
+        standing: &mut Standing,
+        file: &Arc<Component>,
+        changes: &mut Vec<Change>,
+    ) -> Option<Standing> {
+        let policy = file.name().as_str();
+        let mut untried = None;
+        for order in self.orders_for(place, policy) {
+            let before = standing.clone();
+            let (obeyed, reply) = (self.obey(place, &order, standing, file), order.reply);
+            match obeyed {
+                Ok((change, words)) => {
+                    let tries = matches!(order.action, Action::Shadow | Action::Canary);
+                    // What is put in force, or given up, holds whatever comes of others.
+                    untried = if tries { untried.or(Some(before)) } else { None };
+                    changes.extend(change);
+                    self.draft.answers.push(Answer { key: place.key(policy), reply, words, tries });
+                }
+                Err(why) => drop(reply.send(Err(why))),
+            }
+        }
+        untried
+    }
+
     /// What an operator wants done.
     ///
     /// # Errors
     /// Why it cannot be.
-    pub(super) fn obey(
+    fn obey(
         &mut self,
         place: Place<'_>,
         order: &Order,

@@ -98,6 +98,7 @@ impl Place<'_> {
             by: by.to_owned(),
             result: String::new(),
             waits: false,
+            earlier: false,
         }
     }
 }
