@@ -305,7 +305,7 @@ mod tests {
         let digest = Digest::of(component);
         assert_eq!(lock.text, format!("{name} router witgate:policy/routing@0.1.0 {digest} local\n"));
         let [as_folder, linked] = &lock.passed_over[..] else { panic!("{lock:?}") };
-        assert!(as_folder.contains("/as_folder.wasm: is not a plain file\nhint: "), "{as_folder}");
+        assert!(as_folder.contains("/folded.wasm: is not a plain file\nhint: "), "{as_folder}");
         assert!(linked.contains("/linked.wasm: is a link\nhint: "), "{linked}");
         assert!(lock.changes.iter().any(|told| told.starts_with("linked: left out, ")), "{lock:?}");
         // Whoever owns these may have a gateway that loads them: all are told at once, each once, and there is no lock.

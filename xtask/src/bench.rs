@@ -5,10 +5,10 @@
 
 pub(crate) mod client;
 pub(crate) mod decisions;
-mod gateway;
-mod load;
+pub(crate) mod gateway;
+pub(crate) mod load;
 mod nginx;
-mod profile;
+pub(crate) mod profile;
 mod report;
 mod reserving;
 mod roles;
@@ -33,13 +33,14 @@ use upstream::Upstream;
 pub(crate) use stats::{median, micros, percentile};
 
 const USAGE: &str = "\
-cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--beside BINARY]
+cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--gateway BINARY] [--beside BINARY]
 
   decisions   only what a routing decision and a reservation cost; no nginx needed
   --quick     one short round, to see that everything works
   --check     fail where a floor is missed
   --profile   how gateway and load are built; release unless told otherwise. A dev build checks itself all the time:
               it shows that the benchmark works, not how fast the gateway is
+  --gateway   the gateway that is measured, in the place of the one that is built: target/trained/witgate of `cargo xtask release`
   --beside    another gateway binary, such as one of an earlier commit, that takes turns with this one: the ratios of
               the two, round by round, tell what a change costs whatever the machine does meanwhile
 ";
@@ -75,15 +76,19 @@ struct Wishes {
     quick: bool,
     check: bool,
     profile: Profile,
+    gateway: Option<PathBuf>,
     beside: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let wishes = wishes(arguments)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate has no workspace")?;
-    let programs = wishes.profile.build(root)?;
+    let mut programs = wishes.profile.build(root)?;
     if !programs.are_running() {
         return programs.bench(arguments);
+    }
+    if let Some(gateway) = wishes.gateway {
+        programs.witgate = gateway;
     }
     let effort = if wishes.quick { QUICK } else { FULL };
     let mut measured = Measured::default();
@@ -105,14 +110,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
 }
 
 fn wishes(arguments: &[String]) -> Result<Wishes, String> {
-    let mut wishes =
-        Wishes { only_decisions: false, quick: false, check: false, profile: Profile::Release, beside: None };
+    let mut wishes = Wishes {
+        only_decisions: false,
+        quick: false,
+        check: false,
+        profile: Profile::Release,
+        gateway: None,
+        beside: None,
+    };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
             "decisions" => wishes.only_decisions = true,
             "--quick" => wishes.quick = true,
             "--check" => wishes.check = true,
+            "--gateway" => wishes.gateway = Some(words.next().ok_or(USAGE)?.into()),
             "--beside" => wishes.beside = Some(words.next().ok_or(USAGE)?.into()),
             "--profile" => {
                 wishes.profile = match words.next() {

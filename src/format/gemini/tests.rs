@@ -376,6 +376,7 @@ fn a_reply_that_went_wrong_before_any_content_is_a_fault_with_the_provider_s_wor
         let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::<Chunk>::new());
         let events = before.iter().copied().chain([event]).map(|event| format!("data: {event}\n\n"));
         let streamed = decoder.push(events.collect::<String>().as_bytes(), &mut chunks);
+        let streamed = streamed.and_then(|()| decoder.finish(&mut chunks));
         let finished = chunks.iter().any(|chunk| matches!(chunk.delta, Delta::Finish(_)));
         (Gemini.decode(event.to_string().as_bytes()), streamed, finished)
     };

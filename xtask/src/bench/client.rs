@@ -16,11 +16,16 @@ pub(crate) fn request(path: &str, model: &str, streamed: bool) -> Vec<u8> {
     let body = format!(
         r#"{{"model":"{model}","stream":{streamed},"max_tokens":64,"temperature":0.2,"messages":[{{"role":"system","content":"You answer in one short paragraph."}},{{"role":"user","content":"{words}"}}]}}"#
     );
+    request_of(path, &body)
+}
+
+/// The bytes of a request with this body.
+pub(crate) fn request_of(path: &str, body: &str) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\naccept: */*\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    [head.into_bytes(), body.into_bytes()].concat()
+    [head.as_bytes(), body.as_bytes()].concat()
 }
 
 /// How a request went.
@@ -38,6 +43,8 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
     head: Vec<u8>,
     body: Vec<u8>,
+    /// How a whole stream ends.
+    ending: &'static [u8],
 }
 
 impl Client {
@@ -45,7 +52,18 @@ impl Client {
         let failed = |problem| format!("{address} cannot be reached: {problem}");
         let socket = TcpStream::connect(address).await.map_err(failed)?;
         socket.set_nodelay(true).map_err(failed)?;
-        Ok(Self { socket, buffer: Vec::with_capacity(64 * 1024), head: Vec::new(), body: Vec::new() })
+        Ok(Self {
+            socket,
+            buffer: Vec::with_capacity(64 * 1024),
+            head: Vec::new(),
+            body: Vec::new(),
+            ending: b"data: [DONE]\n\n",
+        })
+    }
+
+    /// Another API's streams end so.
+    pub(crate) const fn set_ending(&mut self, ending: &'static [u8]) {
+        self.ending = ending;
     }
 
     /// Sends a request and reads the whole reply.
@@ -127,9 +145,9 @@ impl Client {
             }
         }
         self.buffer.drain(..at);
-        if self.head.starts_with(b"HTTP/1.1 200") && !self.body.ends_with(b"data: [DONE]\n\n") {
+        if self.head.starts_with(b"HTTP/1.1 200") && !self.body.ends_with(self.ending) {
             let end = String::from_utf8_lossy(&self.body[self.body.len().saturating_sub(400)..]).into_owned();
-            return Err(format!("a stream ended without [DONE]: …{end}"));
+            return Err(format!("a stream is not whole: …{end}"));
         }
         Ok(first.unwrap_or_else(|| start.elapsed()))
     }

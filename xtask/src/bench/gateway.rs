@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::{Client, request};
@@ -85,6 +86,14 @@ impl Gateway {
     /// As a path of the benchmark.
     pub(crate) fn path(&self) -> load::Path {
         load::Path { name: "witgate", address: self.address, processes: Processes::family(self.child.id()) }
+    }
+
+    /// Ends it as an operator does, and waits until it has ended.
+    pub(crate) fn end(mut self) -> Result<(), String> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("the gateway has no process id")?;
+        kill_process(id, Signal::TERM).map_err(|problem| format!("the gateway could not be ended: {problem}"))?;
+        let status = self.child.wait().map_err(|problem| problem.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("the gateway ended with {status}")) }
     }
 }
 

@@ -50,7 +50,7 @@ impl Profile {
 
 /// A cargo that does not know it was started by another: what `cargo run` tells about this package are reasons for build
 /// scripts (ring's, for one) to run again, and then half of the world is compiled again.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let about_us = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os() {
