@@ -559,6 +559,12 @@ mod tests {
             let told = row.quirks_of(&name).told();
             assert!(told.iter().any(|told| told == takes), "{model}: {told:?}");
         }
+        // Whose name does not tell that it is one of those is not refused what it may take.
+        for model in ["vertex_ai/claude-sonnet-4", "vertex_ai/claude-opus-4@default", "azure_ai/claude-of-ours"] {
+            let Found::Spoken(row, name) = find(model, None, None) else { panic!("{model}") };
+            let told = row.quirks_of(&name).told();
+            assert!(!told.iter().any(|told| told == "takes no beginning of the reply"), "{model}: {told:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -164,8 +164,9 @@ impl StateFolder {
     /// What has happened, the newest last; lines that are none are left out.
     #[must_use]
     pub fn history(&self) -> Vec<Change> {
-        let text = fs::read_to_string(self.path.join("history.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        // A line may end within a letter.
+        let bytes = fs::read(self.path.join("history.jsonl")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Adds to what has happened.
@@ -181,8 +182,17 @@ impl StateFolder {
             let lines = all.iter().skip(all.len().saturating_sub(LINES)).map(line).collect::<Result<String, _>>()?;
             return self.write(&path, &[lines.as_bytes()]);
         }
-        let lines = changes.iter().map(line).collect::<Result<String, _>>()?;
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.write_all(lines.as_bytes())
+        let mut lines = changes.iter().map(line).collect::<Result<String, _>>()?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let mut last = *b"\n";
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            file.read_exact(&mut last)?;
+        }
+        // A disk that was full, or a loss of power, left a part of a line: what is added now must not be lost with it.
+        if last != *b"\n" {
+            lines.insert(0, '\n');
+        }
+        file.write_all(lines.as_bytes())
     }
 
     /// What is kept under `key`; `None` where nothing is.
@@ -376,6 +386,20 @@ mod tests {
         assert_eq!(folder.standings(), Ok(standings));
         fs::write(folder.path.join("standing.json"), "{").unwrap();
         assert!(folder.standings().unwrap_err().contains("is damaged"));
+    }
+
+    #[test]
+    fn what_was_written_in_part_costs_no_line_that_is_added_behind_it() {
+        let (_place, folder) = folder();
+        let [one, two, three] = ["p", "q", "r"].map(|policy| change(policy, Digest::of(policy.as_bytes())));
+        folder.add_history(std::slice::from_ref(&one)).unwrap();
+        let path = folder.path.join("history.jsonl");
+        let mut bytes = fs::read(&path).unwrap();
+        // A disk may be full within a letter.
+        bytes.extend(b"{\"at_ms\":1,\"generation\":1,\"group\":\"caf\xc3");
+        fs::write(&path, bytes).unwrap();
+        folder.add_history(&[two.clone(), three.clone()]).unwrap();
+        assert_eq!(folder.history(), [one, two, three]);
     }
 
     #[test]
