@@ -405,7 +405,7 @@ impl<'a> AdmissionControl<'a, '_> {
             return AdmissionCheck::CountFirst(index);
         }
         if candidates.is_empty() {
-            return money::unaffordable(context, estimate, &shorts);
+            return money::unaffordable(context, estimate, &shorts).or_at(open_until);
         }
         let candidates = &*candidates;
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
@@ -413,7 +413,7 @@ impl<'a> AdmissionControl<'a, '_> {
         let turned_away = (!context.paying.budgets.is_empty()).then(|| gateway.budgets.turned_away());
         let now = match money::hold(context, guard, shared_demand.cost, (now, turned_away)).await {
             Ok(now) => now,
-            Err(short) => return money::short_of(context, estimate, candidates[0], &short),
+            Err(short) => return money::short_of(context, estimate, candidates[0], &short).or_at(open_until),
         };
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
         let request = ReserveRequest {
@@ -461,13 +461,7 @@ impl<'a> AdmissionControl<'a, '_> {
                 }
             }
             Decision::CountFirst => AdmissionCheck::CountFirst(candidates[0]),
-            Decision::Until(until) => {
-                let until = match (until, open_until) {
-                    (Some(limit), Some(breaker)) => Some(limit.min(breaker)),
-                    (limit, breaker) => limit.or(breaker),
-                };
-                AdmissionCheck::Wait(until, WaitReason::Limit)
-            }
+            Decision::Until(until) => AdmissionCheck::Wait(until, WaitReason::Limit).or_at(open_until),
             Decision::Never(excess) if estimate.lessen(&excess) => AdmissionCheck::Lessened,
             // One that is cooling down may be larger than those that are not.
             Decision::Never(_) if open_until.is_some() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),

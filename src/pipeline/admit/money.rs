@@ -38,6 +38,16 @@ impl Unaffordable {
     }
 }
 
+impl AdmissionCheck {
+    /// What waits looks again at this moment already: the breaker of another deployment may let it through then.
+    pub(super) fn or_at(self, open_until: Option<Moment>) -> Self {
+        match self {
+            Self::Wait(until, reason) => Self::Wait(until.into_iter().chain(open_until).min(), reason),
+            found => found,
+        }
+    }
+}
+
 impl AdmissionControl<'_, '_> {
     /// Whether the request may be able to pay for one of its deployments at this moment to come: who cannot need not wait for it. Its tokens
     /// are counted where that may decide it.

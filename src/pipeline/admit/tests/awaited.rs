@@ -1,6 +1,7 @@
 //! Who waits for money, and who needs none.
 
 use super::*;
+use crate::health::OpenBreaker;
 
 /// The first of two deployments has a budget of a dollar for 45 s.
 fn of_two() -> Arc<Gateway> {
@@ -33,6 +34,26 @@ async fn who_waits_for_what_others_hold_starts_when_the_budget_begins_anew() {
         assert_eq!((held(), own > NanoUsd(0)), (own, true), "what others held was of the period before");
         drop(guard);
         assert_eq!(held(), NanoUsd(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_money_starts_where_none_is_needed_once_its_breaker_lets_it_through() {
+    // In the queue, and beside it.
+    for again in [false, true] {
+        let gateway = of_two();
+        let snapshot = gateway.live.read();
+        let group = snapshot.group("g").unwrap();
+        let (deployments, now) = (&group.deployments, gateway.clock.now());
+        let _others = gateway.budgets.hold(now, &deployments[0].budgets, NanoUsd(1_000_000_000)).unwrap();
+        let mut guard = arrive(&gateway);
+        if again {
+            assert_eq!(admit(&gateway, &mut guard, SMALL, &[0]).await, Ok(1));
+            guard.fail_attempt(&AttemptFault::new(FaultKind::Unavailable, "down"));
+        }
+        deployments[1].health.restore(OpenBreaker { until: now + Duration::from_secs(5), failed_probes: 0 });
+        assert_eq!(admit(&gateway, &mut guard, SMALL, &[]).await, Ok(1), "{again}");
+        assert_eq!(since_start(&gateway).as_secs(), 5, "{again}");
     }
 }
 
