@@ -2,7 +2,8 @@
 //!
 //! A request passes through some hundred small functions of a program of 50 MB, and a compiler that has not seen which branches are taken
 //! lays them out as they were written. Told by a profile it lays what serves requests together: a fifth less CPU time a request. What the load
-//! does not pass through is compiled for size, so it asks every client API, whole and streamed, with and without a builder and a parser.
+//! does not pass through is compiled for size, so it asks every client API, whole and streamed, with and without a builder and a parser, and
+//! keeps a ledger.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,7 +100,7 @@ fn train(binary: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| problem.to_string())?;
     let upstream = Upstream::start()?;
-    let place = Place::new(binary.to_owned(), upstream.address, true)?;
+    let place = Place::new(binary.to_owned(), upstream.address, true)?.with_ledger()?;
     runtime.block_on(async {
         let gateway = place.start("cache").await?;
         for case in Case::ALL {

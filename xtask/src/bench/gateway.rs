@@ -48,6 +48,17 @@ impl Place {
         Ok(Self { binary, folder })
     }
 
+    /// The same with a ledger, which has a row of each request and attempt.
+    pub(crate) fn with_ledger(self) -> Result<Self, String> {
+        let path = self.folder.path().join("config.yaml");
+        let failed = |problem: std::io::Error| format!("{}: {problem}", path.display());
+        let mut text = fs::read_to_string(&path).map_err(failed)?;
+        // It ends in our own section.
+        let _ = writeln!(text, "  ledger: {{}}\n  state_dir: {}", self.folder.path().join("state").display());
+        fs::write(&path, text).map_err(failed)?;
+        Ok(self)
+    }
+
     /// Starts a gateway and asks it once. Compiled policies are looked for, and kept, in the folder `cache`.
     pub(crate) async fn start(&self, cache: &str) -> Result<Gateway, String> {
         let folder = self.folder.path();
