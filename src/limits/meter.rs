@@ -203,8 +203,8 @@ impl Meter {
     pub(super) fn fits(&mut self, now: Moment, amount: &Amount) -> bool {
         if self.others.is_none() {
             // Nearly always.
-            self.window.advance(now);
-            return self.bounds.admit(&self.window.total().plus(&self.open), amount);
+            let used = self.own_used(now);
+            return self.bounds.admit(&used, amount);
         }
         let used = self.used(now);
         self.bounds.admit(&used, amount) && self.missing_of_share(now, amount).is_nothing()
