@@ -258,7 +258,7 @@ pub struct Deployment {
     /// What the provider takes otherwise than the one whose format it is.
     pub quirks: &'static Quirks,
     /// The model as the provider names it.
-    pub model: String,
+    pub model: Arc<str>,
     /// Whether `model` has stars that a request's name fills, and how.
     pub wildcard: Option<Wildcard>,
     /// Whether it serves the name that was asked for; only one of several providers behind a `*` may not.

@@ -132,7 +132,7 @@ impl Experiment {
     /// The model of the first deployment of a group, by whose encoding texts are counted beforehand.
     fn counted_as(&self, group: &GroupName) -> &str {
         let group = self.settings.catalog.groups.get(group);
-        group.and_then(|group| group.deployments.first()).map_or("", |deployment| deployment.model.as_str())
+        group.and_then(|group| group.deployments.first()).map_or("", |deployment| &*deployment.model)
     }
 }
 

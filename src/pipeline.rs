@@ -324,7 +324,7 @@ impl Gateway {
     pub async fn serve(
         self: &Arc<Self>,
         mut guard: Box<RequestGuard>,
-        request: ClientRequest,
+        request: Box<ClientRequest>,
     ) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
         let deadline = guard.record.arrived + snapshot.settings.server.request_timeout;
@@ -359,7 +359,7 @@ impl Gateway {
     async fn conclude(
         self: Arc<Self>,
         mut guard: Box<RequestGuard>,
-        arrival: Arrival,
+        arrival: Box<Arrival>,
         request: Box<ChatRequest>,
         deadline: Moment,
     ) -> Result<Served, Refusal> {
@@ -392,9 +392,9 @@ impl Gateway {
         &self,
         guard: &mut RequestGuard,
         snapshot: &Snapshot,
-        request: ClientRequest,
+        request: Box<ClientRequest>,
         deadline: Moment,
-    ) -> Result<(Arrival, Box<ChatRequest>), Refusal> {
+    ) -> Result<(Box<Arrival>, Box<ChatRequest>), Refusal> {
         if guard.caller().is_none() {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None, self.clock.now())?));
         }
@@ -411,7 +411,7 @@ impl Gateway {
         guard.record.streamed = request.stream;
         let own = wishes.own_timeout(&mut request)?;
         let deadline = own.map_or(deadline, |own| deadline.min(guard.record.arrived + own));
-        let arrival = Arrival {
+        let arrival = Box::new(Arrival {
             id: Some(guard.id()),
             caller,
             api: guard.api().name(),
@@ -421,7 +421,7 @@ impl Gateway {
             headers,
             tags,
             wishes,
-        };
+        });
         Ok((arrival, Box::new(request)))
     }
 
@@ -434,7 +434,7 @@ impl Gateway {
         self.blocking.run(move || memory::tree_bytes(&body)).await.unwrap_or(usize::MAX)
     }
 
-    async fn parse(&self, api: &'static dyn ClientApi, request: ClientRequest) -> Result<ChatRequest, Refusal> {
+    async fn parse(&self, api: &'static dyn ClientApi, request: Box<ClientRequest>) -> Result<ChatRequest, Refusal> {
         if request.bytes() <= LARGE {
             return api.parse(&request);
         }

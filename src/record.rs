@@ -2,6 +2,7 @@
 
 mod explanation;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chat::Usage;
@@ -51,7 +52,7 @@ pub struct AttemptRecord {
     /// Its API family.
     pub provider: ProviderName,
     /// The model as the provider names it.
-    pub model: String,
+    pub model: Arc<str>,
     /// What went wrong; `None` for a whole reply.
     pub fault: Option<FaultKind>,
     /// From the call to its end.
@@ -84,7 +85,7 @@ pub struct Record {
     /// The group that served it; `None` where none was found.
     pub group: Option<GroupName>,
     /// The deciding policy, `NAME@DIGEST`, or `built-in`.
-    pub policy: Option<std::sync::Arc<str>>,
+    pub policy: Option<Arc<str>>,
     /// Its tags that a ledger keeps, where there is one.
     pub tags: Vec<String>,
     /// Whether the reply was streamed.
@@ -179,7 +180,7 @@ impl AttemptRecord {
             group: "g".into(),
             deployment: deployment.into(),
             provider: "p".into(),
-            model: "m".to_owned(),
+            model: "m".into(),
             fault,
             latency: Duration::from_millis(200),
             usage: Usage { input_tokens: 7, output_tokens: 9, ..Usage::default() },

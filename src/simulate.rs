@@ -145,7 +145,7 @@ fn serve(gateway: &Arc<Gateway>, guard: Box<RequestGuard>, request: ClientReques
     let gateway = Arc::clone(gateway);
     Box::pin(async move {
         // A reply is whole, and a refusal is recorded.
-        let _told = gateway.serve(guard, request).await;
+        let _told = gateway.serve(guard, Box::new(request)).await;
     })
 }
 

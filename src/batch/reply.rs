@@ -94,7 +94,7 @@ pub(crate) async fn whole(
     guard: Box<RequestGuard>,
     request: crate::format::ClientRequest,
 ) -> Result<(Bytes, NanoUsd), Refusal> {
-    let (body, meta) = match Box::pin(gateway.serve(guard, request)).await? {
+    let (body, meta) = match Box::pin(gateway.serve(guard, Box::new(request))).await? {
         Served::Whole { body, meta } => (body, meta),
         Served::Large { body, meta, .. } => {
             let pieces: Vec<Bytes> = body.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;

@@ -146,6 +146,12 @@ impl Surcharges {
 }
 
 impl Usage {
+    /// What is counted and billed of it, without the fields that only a reply in its own dialect has a use for.
+    #[must_use]
+    pub fn counted(&self) -> Self {
+        Self { by_others: self.by_others.clone(), rest: Rest::new(), ..*self }
+    }
+
     /// Adds another reply's tokens.
     pub const fn add(&mut self, other: &Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);

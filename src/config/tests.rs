@@ -372,7 +372,7 @@ fn without_a_file_the_simulated_provider_is_served_and_the_providers_whose_keys_
         for model in models::offered(provider) {
             let group = &full.catalog.groups[model.as_str()];
             let one = &group.deployments[0];
-            assert_eq!((one.provider.as_str(), one.model.as_str()), (provider, model.as_str()));
+            assert_eq!((one.provider.as_str(), &*one.model), (provider, model.as_str()));
             assert!(one.prices.is_some() && one.context_window.is_some() && one.credential.is_some());
         }
     }
@@ -849,7 +849,7 @@ fn a_model_that_wants_the_newer_api_is_asked_by_it() {
         let loaded = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{entry}: {problems}"));
         let found = &loaded.settings.catalog.groups["a"].deployments;
         assert_eq!(found.len(), 2, "{entry}");
-        assert_eq!((found[0].model.as_str(), found[0].format.name()), (model, format), "{entry}");
+        assert_eq!((&*found[0].model, found[0].format.name()), (model, format), "{entry}");
         assert!(matches!(&found[0].origin, Origin::Http(told) if **told == *address), "{entry}: {:?}", found[0].origin);
         assert_eq!(found[1].format.name(), "openai");
         assert_eq!(found[0].api_version.as_deref(), version, "{entry}");
@@ -903,7 +903,7 @@ fn a_mark_before_a_deployment_s_name_says_what_its_model_takes() {
     let plain = deployment("azure/mine", "");
     for (model, like) in [("azure/o_series/mine", "azure/o3"), ("azure/gpt5_series/mine", "azure/gpt-5")] {
         let found = deployment(model, "");
-        assert_eq!((found.model.as_str(), found.quirks), ("mine", deployment(like, "").quirks), "{model}");
+        assert_eq!((&*found.model, found.quirks), ("mine", deployment(like, "").quirks), "{model}");
         assert_ne!(found.quirks, plain.quirks, "{model}");
         let based = deployment(model, ", model_info: {base_model: gpt-4o}");
         assert_eq!(based.quirks, deployment("azure/gpt-4o", "").quirks, "a name of the model says more");

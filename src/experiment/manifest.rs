@@ -76,7 +76,7 @@ fn about(deployment: &Deployment, on: Moment) -> Value {
     json!({
         "deployment": deployment.id,
         "provider": deployment.provider,
-        "model": deployment.model,
+        "model": &*deployment.model,
         "simulated": matches!(deployment.origin, Origin::Simulated(_)),
         "usd_per_million_input_tokens": rates.map(|rates| rates.input.as_usd_per_million()),
         "usd_per_million_output_tokens": rates.map(|rates| rates.output.as_usd_per_million()),

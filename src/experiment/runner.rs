@@ -341,7 +341,7 @@ impl Runner<'_> {
     }
 
     async fn whole(&self, guard: Box<RequestGuard>, request: ClientRequest) -> Result<(Bytes, ReplyMeta), Refusal> {
-        match self.gateway.serve(guard, request).await? {
+        match self.gateway.serve(guard, Box::new(request)).await? {
             Served::Whole { body, meta } => Ok((body, meta)),
             Served::Large { body, meta, .. } => {
                 let pieces: Vec<Bytes> = body.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;

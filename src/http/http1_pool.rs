@@ -122,7 +122,7 @@ impl Http1Pool {
             let used_before = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.open(origin.clone()).await?,
+                None => Box::pin(self.open(origin.clone())).await?,
             };
             match connection.send(request).await {
                 Ok(answer) => {

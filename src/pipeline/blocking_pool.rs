@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 /// Where long work is done.
@@ -46,16 +47,18 @@ impl BlockingPool {
         }
     }
 
-    /// What `work` comes to; `None` where it panicked.
-    pub(crate) async fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
-        let Some(turns) = &self.turns else { return Some(work()) };
-        let turn = Arc::clone(turns).acquire_owned().await.ok()?;
-        let working = move || {
-            let done = work();
-            drop(turn);
-            done
-        };
-        tokio::task::spawn_blocking(working).await.ok()
+    /// What `work` comes to; `None` where it panicked. Boxed: work holds what it needs, and every small request would have room for it.
+    pub(crate) fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> BoxFuture<'_, Option<R>> {
+        Box::pin(async move {
+            let Some(turns) = &self.turns else { return Some(work()) };
+            let turn = Arc::clone(turns).acquire_owned().await.ok()?;
+            let working = move || {
+                let done = work();
+                drop(turn);
+                done
+            };
+            tokio::task::spawn_blocking(working).await.ok()
+        })
     }
 }
 

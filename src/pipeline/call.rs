@@ -97,7 +97,7 @@ pub(super) async fn call(
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
-        reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
+        reply.usage.iter().for_each(|usage| progress.reported(usage.counted()));
     }
     guard.count_to_bill(None).await;
     if let Some(progress) = guard.progress() {
@@ -109,7 +109,10 @@ pub(super) async fn call(
     guard.set_to_judge(ToJudge::whole(context, guard, &reply));
     one_call(context, deployment, &mut reply);
     let length = parser::length(&reply);
-    parser::whole(context, guard, &mut reply).await.map_err(|told| CallFailure::Complaint(told.scrubbed(scrub)))?;
+    if parser::reads(context) {
+        let read = Box::pin(parser::whole(context, guard, &mut reply)).await;
+        read.map_err(|told| CallFailure::Complaint(told.scrubbed(scrub)))?;
+    }
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     let body = guard.api().reply_to(&context.request, &reply);
     (meta.took, meta.overhead) = guard.times();
@@ -158,7 +161,7 @@ pub(super) fn named(id: &mut String, model: &mut String, guard: &RequestGuard, d
         *id = guard.record.id.to_string();
     }
     if model.is_empty() {
-        model.clone_from(&deployment.model);
+        model.push_str(&deployment.model);
     }
 }
 
@@ -176,7 +179,9 @@ async fn answered(
     loop {
         let sent = match send(context, guard, runtime, without, secrets).await {
             // Nothing was processed there, and each of these connections is found out once.
-            Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, without, secrets).await,
+            Err(fault) if fault.met_closed_connection() => {
+                Box::pin(send(context, guard, runtime, without, secrets)).await
+            }
             sent => sent,
         };
         let (answer, dropped, within) = sent?;
@@ -283,7 +288,7 @@ async fn encode(
             Some((request, places)) => (request, places.as_slice()),
             None => (request, &[][..]),
         };
-        let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
+        let (model, api_version) = (&*runtime.config.model, runtime.config.api_version.as_deref());
         let defaults = runtime.config.defaults.as_deref();
         let whole = defaults.map(|defaults| request.with_defaults(defaults));
         let defaulted = defaults.map(|defaults| Defaulted(request, defaults));
@@ -328,6 +333,8 @@ pub(super) fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: 
         url.push_str(query);
     }
     let mut headers: HeaderMap = encoded.headers;
+    // Beside the three here the connection adds its own.
+    headers.reserve(6 + runtime.config.headers.len());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     // Without it any coding would be acceptable.

@@ -82,7 +82,7 @@ impl Gateway {
             group,
             deployment: config.id.clone(),
             provider: config.provider.to_string(),
-            model: config.model.clone(),
+            model: config.model.to_string(),
             address: match &config.origin {
                 Origin::Http(base) => Some(Arc::clone(base)),
                 Origin::Simulated(_) => None,

@@ -71,7 +71,7 @@ pub(super) struct RequestContext<'a> {
     pub(super) vector: OnceCell<Option<Arc<Vector>>>,
 }
 
-/// What is known of a request beside itself.
+/// What is known of a request beside itself. It passes through every stage before a group is found, in a box: it would be copied in each.
 #[derive(Clone)]
 pub(super) struct Arrival {
     pub(super) id: Option<RequestId>,
@@ -95,7 +95,7 @@ impl<'a> RequestContext<'a> {
         gateway: &'a Gateway,
         snapshot: &'a Snapshot,
         group: &'a Arc<GroupRuntime>,
-        mut arrival: Arrival,
+        mut arrival: Box<Arrival>,
         mut request: Box<ChatRequest>,
         told: Option<&mut Explanation>,
     ) -> Result<Self, Refusal> {
@@ -112,7 +112,7 @@ impl<'a> RequestContext<'a> {
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
         let prompt::Prompt { request, items, note, grown, built_by } = prompt;
         let eligible = eligible.taking(group, &request)?;
-        let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = arrival;
+        let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = *arrival;
         let mut retry = group.config.retry;
         retry.retries = wishes.retries.unwrap_or(retry.retries);
         Ok(Self {

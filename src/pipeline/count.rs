@@ -43,7 +43,7 @@ impl Gateway {
         let snapshot = self.live.read();
         check_model(&snapshot, caller, model)?;
         let group = snapshot.group(model).ok_or_else(|| context::unknown(&snapshot, model))?;
-        Ok(group.deployments.first().map(|first| first.config.model.clone()).unwrap_or_default())
+        Ok(group.deployments.first().map(|first| first.config.model.to_string()).unwrap_or_default())
     }
 }
 

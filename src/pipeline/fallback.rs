@@ -29,7 +29,7 @@ pub(super) async fn serve(
     gateway: &Gateway,
     guard: &mut RequestGuard,
     snapshot: &Snapshot,
-    mut arrival: Arrival,
+    mut arrival: Box<Arrival>,
     mut request: Box<ChatRequest>,
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
     arrival.wishes.take(snapshot, &mut request)?;
@@ -107,7 +107,7 @@ async fn in_group(
     guard: &mut RequestGuard,
     snapshot: &Snapshot,
     group: &Arc<GroupRuntime>,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
     request: Box<ChatRequest>,
     (elsewhere, counted): (Elsewhere, &mut Counted),
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {

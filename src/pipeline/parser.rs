@@ -157,6 +157,11 @@ impl<'c> Version<'c> {
     }
 }
 
+/// Whether anybody reads the reply before its client does.
+pub(super) fn reads(context: &RequestContext<'_>) -> bool {
+    context.group.parser.is_some()
+}
+
 /// What a parser makes of a whole reply; `None` where it fails.
 async fn read_whole(
     context: &RequestContext<'_>,

@@ -147,7 +147,7 @@ impl Gateway {
         wishes.take(&snapshot, &mut request)?;
         let tags = attributes::header_tags(headers);
         let headers = attributes::keep(&snapshot.headers_read, headers);
-        let arrival = Arrival {
+        let arrival = Box::new(Arrival {
             id: None,
             caller,
             api: api.name(),
@@ -157,7 +157,7 @@ impl Gateway {
             headers,
             tags,
             wishes,
-        };
+        });
         // Who asks wrote the request, and may read what policies say of it.
         let mut told = Explanation { words: true, ..Explanation::default() };
         check_model(&snapshot, &arrival.caller, &request.model)?;

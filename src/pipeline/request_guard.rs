@@ -428,6 +428,10 @@ impl RequestGuard {
         }
         self.record.usage.add(&outcome.usage);
         self.record.usage_estimated |= outcome.billing == Billing::Estimated;
+        if self.record.attempts.is_empty() {
+            // Nearly every request has one, and a ledger holds them until they are written.
+            self.record.attempts.reserve_exact(1);
+        }
         self.record.attempts.push(record);
         self.gateway.capacity.notify();
     }

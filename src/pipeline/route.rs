@@ -184,7 +184,8 @@ pub(super) fn conclude(
     match answer {
         Ok(choices) => {
             let eligible = |index: &usize| context.eligible.has(*index);
-            let order: Vec<usize> = choices.iter().map(|choice| choice.deployment as usize).filter(eligible).collect();
+            let mut order = Vec::with_capacity(choices.len());
+            order.extend(choices.iter().map(|choice| choice.deployment as usize).filter(eligible));
             let none = choices.is_empty();
             if order.is_empty() && !none {
                 // It ranks none of those that remain.

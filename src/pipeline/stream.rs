@@ -298,7 +298,7 @@ impl Source {
                 Delta::ToolArguments { fragment, .. } => fragment.len(),
                 Delta::ToolCall { name, .. } => name.len(),
                 Delta::Usage(usage) => {
-                    seen.usage = Some(usage.clone());
+                    seen.usage = Some(usage.counted());
                     continue;
                 }
                 Delta::Finish(FinishReason::Length) => {

@@ -44,7 +44,7 @@ async fn a_plan_says_where_serving_goes_and_leaves_nothing_behind() {
     let (mut guard, body) = (gateway.arrive(&OpenAi), body.as_bytes().to_vec().into());
     guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
     let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
-    let Ok(Served::Whole { meta, .. }) = Box::pin(gateway.serve(guard, request)).await else {
+    let Ok(Served::Whole { meta, .. }) = Box::pin(gateway.serve(guard, Box::new(request))).await else {
         panic!("the request is served")
     };
     assert_eq!((meta.deployment.as_str(), meta.policy), ("b", plan.policy));
@@ -78,7 +78,7 @@ async fn a_request_that_begins_while_a_reload_adds_a_budget_counts_in_it() {
         guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
         let body = br#"{"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}"#.to_vec();
         let request = ClientRequest::post(http::Uri::default(), body);
-        assert!(Box::pin(gateway.serve(guard, request)).await.is_ok());
+        assert!(Box::pin(gateway.serve(guard, Box::new(request))).await.is_ok());
     };
     let change = gateway.budgets.change();
     let now = gateway.clock.now();
@@ -189,7 +189,7 @@ async fn serve_over(
     let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&before.callers.anonymous)));
-    let served = Box::pin(gateway.serve(guard, request)).await;
+    let served = Box::pin(gateway.serve(guard, Box::new(request))).await;
     (gateway, served)
 }
 
@@ -269,7 +269,7 @@ async fn what_a_body_would_take_is_held_while_it_is_served_and_refused_where_it_
         let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
         let mut guard = gateway.arrive(&OpenAi);
         guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
-        Box::pin(gateway.serve(guard, request)).await.map(|_| ()).map_err(|refusal| refusal.kind)
+        Box::pin(gateway.serve(guard, Box::new(request))).await.map(|_| ()).map_err(|refusal| refusal.kind)
     };
     let text = format!(r#""user": "{}""#, "words, ".repeat(20_000));
     assert_eq!(serve(&text).await, Ok(()), "a text is one value");
@@ -310,7 +310,7 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event_and_is_reco
     let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
-    let Ok(Served::Streamed { mut stream, .. }) = Box::pin(gateway.serve(guard, request)).await else {
+    let Ok(Served::Streamed { mut stream, .. }) = Box::pin(gateway.serve(guard, Box::new(request))).await else {
         panic!("it streams")
     };
     let _first = stream.next().await;
@@ -337,7 +337,7 @@ async fn what_a_stop_cuts_is_recorded_as_the_gateway_s_doing_and_what_a_client_l
         let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
         let mut guard = gateway.arrive(&OpenAi);
         guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
-        let mut served = Box::pin(gateway.serve(guard, request));
+        let mut served = Box::pin(gateway.serve(guard, Box::new(request)));
         assert!(tokio::time::timeout(Duration::from_secs(1), &mut served).await.is_err(), "it is under way");
         if stops {
             gateway.cutoff.cancel();
@@ -361,7 +361,7 @@ async fn a_stop_refuses_what_it_waits_for_no_longer_and_leaves_to_its_maker_what
         let mut guard = gateway.arrive(&OpenAi);
         guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
         let _followed = in_background.then(|| guard.follow());
-        let mut served = Box::pin(gateway.serve(guard, request));
+        let mut served = Box::pin(gateway.serve(guard, Box::new(request)));
         assert!(tokio::time::timeout(Duration::from_secs(1), &mut served).await.is_err(), "it is under way");
         gateway.cutoff.cancel();
         let told = tokio::time::timeout(Duration::from_secs(1), &mut served).await;

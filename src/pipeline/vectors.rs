@@ -27,7 +27,7 @@ pub(super) async fn given(
     vectors.usage = vectors.usage.or_else(|| runtime.format.usage_in_headers(headers));
     guard.first_content();
     if let Some(progress) = guard.progress() {
-        vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
+        vectors.usage.iter().for_each(|usage| progress.reported(usage.counted()));
     }
     guard.count_to_bill(None).await;
     if let Some(progress) = guard.progress() {
@@ -56,7 +56,7 @@ async fn read(
             return Err(AttemptFault::new(FaultKind::BrokenStream, message));
         }
         if vectors.model.is_empty() {
-            vectors.model.clone_from(&runtime.config.model);
+            vectors.model = runtime.config.model.to_string();
         }
         Ok(vectors)
     };

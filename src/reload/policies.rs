@@ -431,7 +431,7 @@ impl Speakers<'_> {
     ) -> Result<Option<PolicyChange<Providing>>, Vec<String>> {
         let Place { group, before, .. } = self.place;
         let Some(choice) = &deployment.policy else { return Ok(None) };
-        let model = deployment.model.as_str().into();
+        let model = Arc::clone(&deployment.model);
         let (name, settings) = (Some(group.name.clone()), Arc::clone(&choice.settings));
         let setup = ProviderSetup { group: name, settings, model, seed: self.seed };
         let runtimes = before.map_or(&[] as &[Arc<DeploymentRuntime>], |group| &group.deployments);

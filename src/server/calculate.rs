@@ -96,7 +96,7 @@ fn dearest(snapshot: &Snapshot, name: &str, cost: impl Fn(&Prices) -> NanoUsd) -
     let group = snapshot.group(name);
     let of_group = group.iter().flat_map(|group| group.deployments.iter()).map(|deployment| &deployment.config);
     let all = snapshot.groups.values().flat_map(|group| group.deployments.iter()).map(|deployment| &deployment.config);
-    let of_model = all.filter(|deployment| deployment.model == name);
+    let of_model = all.filter(|deployment| *deployment.model == *name);
     let of_group = of_group.filter_map(|deployment| deployment.prices.as_ref()).map(&cost).max();
     let of_model = || of_model.filter_map(|deployment| deployment.prices.as_ref()).map(&cost).max();
     of_group.or_else(of_model).or_else(|| config::prices_of(name).as_ref().map(&cost))

@@ -76,7 +76,7 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: Box<RequestGuard>, req
     };
     let kind = HeaderValue::from_static(api.stream_type(&head.uri));
     let request = ClientRequest::new(head.method, head.uri, head.headers, body);
-    let request = ClientRequest { id: id.clone(), earlier, named, ..request };
+    let request = Box::new(ClientRequest { id: id.clone(), earlier, named, ..request });
     match api.several(&request.body) {
         Ok(None) => {}
         Ok(Some(several)) => {
@@ -205,9 +205,6 @@ fn discard<B: RequestBody>(headers: &HeaderMap, mut body: B) {
 
 fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &ReplyMeta) -> Response {
     let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    *headers = reply_headers::of(meta);
-    headers.insert(CONTENT_TYPE, kind);
-    refusal::identify(api, headers, id);
+    *response.headers_mut() = reply_headers::of(meta, kind, (&api.id_header(), id));
     response
 }

@@ -12,6 +12,7 @@ use axum::response::Response;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, operation_at, spoken_at};
 
+use super::reply_headers::CALL_ID;
 use super::{App, coding};
 
 /// A refusal in the words of `api`.
@@ -60,7 +61,7 @@ fn seconds(wait: Duration) -> u64 {
 pub(super) fn identify(api: &dyn ClientApi, headers: &mut HeaderMap, id: &str) {
     let Ok(value) = HeaderValue::from_str(id) else { return };
     headers.insert(api.id_header(), value.clone());
-    headers.insert(HeaderName::from_static("x-litellm-call-id"), value);
+    headers.insert(CALL_ID, value);
 }
 
 /// No such path, or one that answers to another method.

@@ -4,16 +4,17 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::BytesMut;
 
 use crate::money::NanoUsd;
 use crate::pipeline::{LimitLeft, ReplyMeta};
 
-/// About so many headers a reply has, and the two the connection adds.
-const MOST: usize = 28;
-
 // Looked up when this is compiled, not for every reply.
+pub(super) const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderName = HeaderName::from_static("x-witgate-policy");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-witgate-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-witgate-attempts");
@@ -45,20 +46,46 @@ const OF_TOKENS: [HeaderName; 3] = [
 ];
 
 /// Bytes that the values of most replies need.
-const ROOM: usize = 320;
+const ROOM: usize = 384;
 
-/// What every reply has, in this order, with nothing yet for values. Copied as a whole: to put a name into a map costs several times
-/// what its place in a copy does.
-static ALWAYS: LazyLock<HeaderMap> = LazyLock::new(|| named([]));
+/// The names that nearly every reply has, in their order and with nothing yet for values. Copied as a whole: to put a name into a map
+/// costs several times what its place in a copy does, and to put one more into a full map moves all of them.
+struct Names {
+    always: HeaderMap,
+    /// The same with the limits of requests and tokens, where a deployment has both.
+    with_limits: HeaderMap,
+}
 
-/// The same with the limits of requests and tokens, where a deployment has both.
-static WITH_LIMITS: LazyLock<HeaderMap> = LazyLock::new(|| named(OF_REQUESTS.into_iter().chain(OF_TOKENS)));
+/// By the two names under which APIs tell the request's id.
+static OF_OPENAI: LazyLock<Names> = LazyLock::new(|| Names::with(X_REQUEST_ID));
+static OF_ANTHROPIC: LazyLock<Names> = LazyLock::new(|| Names::with(REQUEST_ID));
 
-fn named(more: impl IntoIterator<Item = HeaderName>) -> HeaderMap {
-    let names = [POLICY, DEPLOYMENT, MODEL_ID, MODEL_GROUP, ATTEMPTS, WAITED, DURATION, OVERHEAD, RETRIES, FALLBACKS];
-    let mut headers = HeaderMap::with_capacity(MOST);
-    headers.extend(names.into_iter().chain(more).map(|name| (name, HeaderValue::from_static(""))));
-    headers
+impl Names {
+    fn with(id: HeaderName) -> Self {
+        let always = [
+            POLICY,
+            DEPLOYMENT,
+            MODEL_ID,
+            MODEL_GROUP,
+            ATTEMPTS,
+            WAITED,
+            DURATION,
+            OVERHEAD,
+            RETRIES,
+            FALLBACKS,
+            CONTENT_TYPE,
+            id,
+            CALL_ID,
+        ];
+        let empty = |name| (name, HeaderValue::from_static(""));
+        let limits = OF_REQUESTS.into_iter().chain(OF_TOKENS);
+        let with_limits = always.clone().into_iter().chain(limits).map(empty).collect();
+        Self { always: always.into_iter().map(empty).collect(), with_limits }
+    }
+
+    fn of(id: &HeaderName) -> &'static Self {
+        if *id == REQUEST_ID { &OF_ANTHROPIC } else { &OF_OPENAI }
+    }
 }
 
 /// Small numbers as they are written.
@@ -166,11 +193,13 @@ impl Values {
     }
 }
 
-/// The headers of a reply: these, and room for those of its body.
-pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
+/// The headers of a reply of this kind to the request of this id, which goes under the name that its API has for it.
+pub(super) fn of(meta: &ReplyMeta, kind: HeaderValue, (id_header, id): (&HeaderName, &str)) -> HeaderMap {
     let both = matches!(&meta.limits[..], [one, other] if one.what == "requests" && other.what == "tokens");
-    let mut headers = if both { WITH_LIMITS.clone() } else { ALWAYS.clone() };
+    let names = Names::of(id_header);
+    let mut headers = if both { names.with_limits.clone() } else { names.always.clone() };
     let mut values = Values { room: BytesMut::with_capacity(ROOM) };
+    let id = values.text(id);
     let deployment = values.text(meta.deployment.as_str());
     let always = [
         values.text(&meta.policy),
@@ -183,6 +212,9 @@ pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
         values.millis(meta.overhead),
         values.number(meta.tried.retries.into()),
         values.number(meta.tried.fallbacks.into()),
+        Some(kind),
+        id.clone(),
+        id,
     ];
     let limits = meta.limits.iter().filter(|_| both).flat_map(|told| values.limit(told));
     let told = always.into_iter().chain(limits);
@@ -317,13 +349,31 @@ line"
             took: Duration::from_micros(1_500),
             overhead: Duration::from_micros(20),
         };
-        let headers = of(&meta("g"));
-        let told =
-            [POLICY, DEPLOYMENT, MODEL_ID, MODEL_GROUP, ATTEMPTS, WAITED, DURATION, OVERHEAD, RETRIES, FALLBACKS]
-                .map(|name| headers[name].to_str().unwrap().to_owned());
-        assert_eq!(told, ["p@1", "d", "d", "g", "3", "7", "1.500", "0.020", "1", "2"]);
+        let json = HeaderValue::from_static("application/json");
+        let of = |group| of(&meta(group), json.clone(), (&REQUEST_ID, "r-1"));
+        let headers = of("g");
+        let told = [
+            POLICY,
+            DEPLOYMENT,
+            MODEL_ID,
+            MODEL_GROUP,
+            ATTEMPTS,
+            WAITED,
+            DURATION,
+            OVERHEAD,
+            RETRIES,
+            FALLBACKS,
+            CONTENT_TYPE,
+            REQUEST_ID,
+            CALL_ID,
+        ]
+        .map(|name| headers[name].to_str().unwrap().to_owned());
+        assert_eq!(
+            told,
+            ["p@1", "d", "d", "g", "3", "7", "1.500", "0.020", "1", "2", "application/json", "r-1", "r-1"]
+        );
         assert_eq!(headers.len(), told.len());
-        let headers = of(&meta("a\nline"));
+        let headers = of("a\nline");
         assert_eq!((headers.get(MODEL_GROUP), headers.len()), (None, told.len() - 1));
     }
 }

@@ -123,7 +123,7 @@ async fn answer(
         // In this order: what the refused one held is free now, and would be taken by another.
         biased;
         () = not_wanted(&refused, &followed) => return Answer::GivenUp,
-        served = app.gateway.serve(guard, request) => served,
+        served = app.gateway.serve(guard, Box::new(request)) => served,
     };
     match served {
         Ok(Served::Whole { body, meta }) => Answer::Whole(body, meta),

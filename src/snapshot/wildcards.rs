@@ -128,7 +128,7 @@ impl DeploymentRuntime {
             quirks,
             format,
             origin,
-            model,
+            model: model.into(),
             ..(**own).clone()
         };
         Some(self.with(config, region.as_deref()))

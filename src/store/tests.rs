@@ -33,7 +33,7 @@ fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
         group: GroupName::from(group),
         deployment: DeploymentId::from("one"),
         provider: ProviderName::from("simulated"),
-        model: "m".to_owned(),
+        model: "m".into(),
         fault: None,
         latency: Duration::from_millis(5),
         usage,

@@ -382,7 +382,7 @@ fn request(record: &Record, id: &str, only: Option<&AttemptRecord>, requests: &m
         record.seed.cast_signed(),
         only.map(|attempt| attempt.deployment.as_str()),
         only.map(|attempt| attempt.provider.as_str()),
-        only.map(|attempt| attempt.model.as_str()),
+        only.map(|attempt| &*attempt.model),
         only.map(|attempt| millis(attempt.latency)),
     ])?;
     Ok(())
@@ -396,7 +396,7 @@ fn other_attempts(record: &Record, id: &str, attempts: &mut Statement<'_>) -> Re
             number,
             attempt.deployment.as_str(),
             attempt.provider.as_str(),
-            attempt.model,
+            &*attempt.model,
             attempt.fault.map(FaultKind::as_str),
             millis(attempt.latency),
             input,

@@ -225,7 +225,7 @@ async fn a_request_of_a_batch_is_the_last_in_the_queue() {
             let mut guard = gateway.arrive(&OpenAi);
             let followed = background.then(|| guard.follow());
             assert!(followed.as_ref().is_none_or(|followed| !followed.was_sent()));
-            gateway.serve(guard, chat(&body)).await.map(drop).expect("served");
+            gateway.serve(guard, Box::new(chat(&body))).await.map(drop).expect("served");
             assert!(followed.is_none_or(|followed| followed.was_sent() && followed.is_under_way()));
             background
         });

@@ -163,7 +163,7 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
             group: GroupName::from("g"),
             deployment: deployment.into(),
             provider: ProviderName::from("simulated"),
-            model: "m".to_owned(),
+            model: "m".into(),
             fault,
             latency: Duration::from_millis(5),
             usage: Usage::default(),

@@ -229,7 +229,7 @@ async fn a_late_stream_that_nobody_reads_holds_nobody_up() {
     ask(&gateway, &OpenAi, &long("g")).await.expect("the first of this minute");
     let mut streamed = long("g");
     streamed["stream"] = json!(true);
-    let late = gateway.serve(gateway.arrive(&OpenAi), chat(&streamed)).await.expect("its head");
+    let late = gateway.serve(gateway.arrive(&OpenAi), Box::new(chat(&streamed))).await.expect("its head");
     assert!(matches!(late, Served::Late { .. }), "it waits for the next minute");
     ask(&gateway, &OpenAi, &long("g")).await.expect("the minute after that");
     assert!(gateway.clock.now().since(BEGIN).as_secs() < 240, "both were called in their turn");

@@ -62,7 +62,7 @@ impl Kept {
                         let text = "word ".repeat(1 + (round * 5 + n) % 90);
                         let body = json!({"model": "g", "max_tokens": 40, "stream": n == 0,
                             "messages": [{"role": "user", "content": text}]});
-                        if let Ok(Served::Streamed { stream, .. }) = gateway.serve(guard, chat(&body)).await {
+                        if let Ok(Served::Streamed { stream, .. }) = gateway.serve(guard, Box::new(chat(&body))).await {
                             futures_util::StreamExt::count(stream).await;
                         }
                         id

@@ -167,7 +167,7 @@ fn record(number: u64, group: &str) -> Record {
         group: GroupName::from(group),
         deployment: DeploymentId::from("one"),
         provider: ProviderName::from("openai"),
-        model: "gpt-4o".to_owned(),
+        model: "gpt-4o".into(),
         fault: None,
         latency: Duration::from_millis(140),
         usage,

@@ -103,7 +103,7 @@ async fn a_client_that_stops_reading_gives_its_place_back() {
     };
     let body =
         json!({"model": "g", "stream": true, "max_tokens": 5000, "messages": [{"role": "user", "content": "Hi"}]});
-    let served = gateway.serve(gateway.arrive(&OpenAi), chat(&body)).await;
+    let served = gateway.serve(gateway.arrive(&OpenAi), Box::new(chat(&body))).await;
     let Ok(Served::Streamed { mut stream, .. }) = served else { panic!("not streamed") };
     assert!(stream.next().await.is_some(), "it begins");
     // As when its socket is full: nobody asks the stream for more.
@@ -128,7 +128,7 @@ async fn a_client_that_leaves_gives_its_place_back_before_its_prompt_is_counted(
     };
     let mut body = request(false);
     body["messages"][0]["content"] = json!("The quick brown fox jumps over the lazy dog. ".repeat(200));
-    let mut leaves = Box::pin(gateway.serve(gateway.arrive(&OpenAi), chat(&body)));
+    let mut leaves = Box::pin(gateway.serve(gateway.arrive(&OpenAi), Box::new(chat(&body))));
     let waits = tokio::time::timeout(Duration::from_secs(1), &mut leaves).await;
     assert!(waits.is_err(), "its provider takes longer");
     let next = asking(&gateway);

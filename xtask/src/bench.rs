@@ -33,7 +33,7 @@ use upstream::Upstream;
 pub(crate) use stats::{median, micros, percentile};
 
 const USAGE: &str = "\
-cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--gateway BINARY] [--beside BINARY]
+cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--gateway BINARY] [--beside BINARY] [--ledger]
 
   decisions   only what a routing decision and a reservation cost; no nginx needed
   --quick     one short round, to see that everything works
@@ -43,6 +43,7 @@ cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--gat
   --gateway   the gateway that is measured, in the place of the one that is built: target/trained/witgate of `cargo xtask release`
   --beside    another gateway binary, such as one of an earlier commit, that takes turns with this one: the ratios of
               the two, round by round, tell what a change costs whatever the machine does meanwhile
+  --ledger    the gateway that is measured keeps a ledger; the one beside it keeps none, as older ones do not know how to
 ";
 
 /// How long everything is measured.
@@ -78,6 +79,7 @@ struct Wishes {
     profile: Profile,
     gateway: Option<PathBuf>,
     beside: Option<PathBuf>,
+    ledger: bool,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
@@ -87,13 +89,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if !programs.are_running() {
         return programs.bench(arguments);
     }
-    if let Some(gateway) = wishes.gateway {
-        programs.witgate = gateway;
+    if let Some(gateway) = &wishes.gateway {
+        programs.witgate.clone_from(gateway);
     }
     let effort = if wishes.quick { QUICK } else { FULL };
     let mut measured = Measured::default();
     if !wishes.only_decisions {
-        serve(&programs, wishes.beside, &effort, &mut measured)?;
+        serve(&programs, &wishes, &effort, &mut measured)?;
     }
     measured.decisions = decisions::measure(root, effort.decisions)?;
     measured.reserving = Some(reserving::measure(effort.decisions)?);
@@ -117,12 +119,14 @@ fn wishes(arguments: &[String]) -> Result<Wishes, String> {
         profile: Profile::Release,
         gateway: None,
         beside: None,
+        ledger: false,
     };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
             "decisions" => wishes.only_decisions = true,
             "--quick" => wishes.quick = true,
+            "--ledger" => wishes.ledger = true,
             "--check" => wishes.check = true,
             "--gateway" => wishes.gateway = Some(words.next().ok_or(USAGE)?.into()),
             "--beside" => wishes.beside = Some(words.next().ok_or(USAGE)?.into()),
@@ -139,12 +143,13 @@ fn wishes(arguments: &[String]) -> Result<Wishes, String> {
     Ok(wishes)
 }
 
-fn serve(programs: &Programs, beside: Option<PathBuf>, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
+fn serve(programs: &Programs, wishes: &Wishes, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| problem.to_string())?;
     let upstream = Upstream::start()?;
     let place = Place::new(programs.witgate.clone(), upstream.address, true)?;
-    let other = beside.map(|binary| Place::new(binary, upstream.address, false)).transpose()?;
+    let place = if wishes.ledger { place.with_ledger()? } else { place };
+    let other = wishes.beside.clone().map(|binary| Place::new(binary, upstream.address, false)).transpose()?;
     runtime.block_on(async {
         let told = |kind| signal(kind).map_err(|problem| problem.to_string());
         let (mut interrupt, mut terminate) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);

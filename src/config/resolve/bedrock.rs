@@ -315,7 +315,7 @@ mod tests {
         let graded = loaded.report.iter().find(|row| row.key == "model_list[0].litellm_params.model").unwrap();
         assert_eq!(graded.grade, Grade::NotYet);
         let deployments = &loaded.settings.catalog.groups["a"].deployments;
-        assert_eq!(deployments.iter().map(|one| one.model.as_str()).collect::<Vec<_>>(), ["amazon.nova-lite-v1:0"]);
+        assert_eq!(deployments.iter().map(|one| &*one.model).collect::<Vec<_>>(), ["amazon.nova-lite-v1:0"]);
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
         let model = "model: bedrock/anthropic.claude-haiku-4-5-20251001-v1:0, aws_region_name: us-east-1";
         let loaded = loaded(&[format!("{model}, model_id: \"{arn}\"").as_str(), model]);
         let [profile, plain] = &loaded.settings.catalog.groups["a"].deployments[..] else { panic!("two") };
-        assert_eq!((profile.model.as_str(), plain.model.as_str()), (arn, "anthropic.claude-haiku-4-5-20251001-v1:0"));
+        assert_eq!((&*profile.model, &*plain.model), (arn, "anthropic.claude-haiku-4-5-20251001-v1:0"));
         assert!(plain.prices.is_some() && plain.context_window.is_some());
         assert_eq!((&profile.prices, profile.context_window), (&plain.prices, plain.context_window));
         assert_eq!((profile.quirks, profile.supports), (plain.quirks, plain.supports));

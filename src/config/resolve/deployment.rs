@@ -109,7 +109,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         policy: endpoint.policy,
         wildcard,
         serves: true,
-        model: endpoint.model,
+        model: endpoint.model.into(),
         origin: endpoint.origin,
         credential: endpoint.credential,
         identity: endpoint.identity,

@@ -260,7 +260,7 @@ mod tests {
             let text = CLOUDS.replace(&format!("model: \"{group}\""), &format!("model: \"{model}\""));
             let settings = loaded(&text).settings;
             let written = &settings.catalog.groups[group.as_str()].deployments[0];
-            assert_eq!((&found.model, &found.origin), (&written.model, &written.origin), "{model}");
+            assert_eq!((&*found.model, &found.origin), (&*written.model, &written.origin), "{model}");
             assert_eq!(found.format.name(), written.format.name(), "{model}");
             assert_eq!(found.quirks, written.quirks, "{model}");
             assert_eq!((&found.api_version, &found.known.prices), (&written.api_version, &written.prices), "{model}");
@@ -308,7 +308,7 @@ mod tests {
         let found = fill(&group("bedrock/*", ", aws_region_name: us-moon-9"), "us-moon-9/m");
         assert_eq!(found.origin, Origin::Http("https://bedrock-runtime.us-moon-9.amazonaws.com".into()));
         let gpt = group("azure/gpt-*", "");
-        assert_eq!(gpt.settings.catalog.groups["*"].deployments[0].model, "gpt-*");
+        assert_eq!(*gpt.settings.catalog.groups["*"].deployments[0].model, *"gpt-*");
     }
 
     #[test]

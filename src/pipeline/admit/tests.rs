@@ -31,8 +31,8 @@ fn arrive(gateway: &Arc<Gateway>) -> Box<RequestGuard> {
     guard
 }
 
-fn arrival(gateway: &Arc<Gateway>, guard: &RequestGuard) -> Arrival {
-    Arrival {
+fn arrival(gateway: &Arc<Gateway>, guard: &RequestGuard) -> Box<Arrival> {
+    Box::new(Arrival {
         id: None,
         caller: Arc::clone(guard.caller().unwrap()),
         api: "openai",
@@ -42,7 +42,7 @@ fn arrival(gateway: &Arc<Gateway>, guard: &RequestGuard) -> Arrival {
         headers: Vec::new(),
         tags: Vec::new(),
         wishes: Wishes::default(),
-    }
+    })
 }
 
 /// One admission, the deployments in the configuration's order.

@@ -141,7 +141,7 @@ impl Scene {
         let body = format!(r#"{{"model": "a", "messages": [{{"role": "user", "content": "hello"}}]{more}}}"#);
         let mut request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body);
         request.headers = headers;
-        match self.gateway.serve(guard, request).await? {
+        match self.gateway.serve(guard, Box::new(request)).await? {
             Served::Whole { meta, .. } => Ok(meta),
             _ => panic!("a whole reply"),
         }

@@ -50,7 +50,8 @@ async fn a_stream_that_its_client_leaves_at_the_end_is_whole() {
     let (gateway, records) = record_into(gateway_over(config, Arc::new(Lingers)));
     let body = r#"{"model": "g", "stream": true, "messages": [{"role": "user", "content": "hello"}]}"#;
     let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body);
-    let Ok(Served::Streamed { mut stream, .. }) = Box::pin(gateway.serve(gateway.arrive(&OpenAi), request)).await
+    let Ok(Served::Streamed { mut stream, .. }) =
+        Box::pin(gateway.serve(gateway.arrive(&OpenAi), Box::new(request))).await
     else {
         panic!("it streams")
     };

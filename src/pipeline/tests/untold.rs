@@ -86,7 +86,7 @@ impl Scene {
     async fn ask(&self, path: &str, body: &Value) -> Result<Served, Refusal> {
         let request = ClientRequest::post(path.parse().unwrap(), body.to_string());
         let guard = self.gateway.arrive(spoken_at(path, &HeaderMap::new()));
-        Box::pin(self.gateway.serve(guard, request)).await
+        Box::pin(self.gateway.serve(guard, Box::new(request))).await
     }
 
     /// A stream of which the beginning has come, of a text that is so many times as long.

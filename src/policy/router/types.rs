@@ -74,7 +74,7 @@ impl DeploymentInfo {
         Self {
             id: deployment.id.clone(),
             provider: deployment.provider.to_string(),
-            model: deployment.model.clone(),
+            model: deployment.model.to_string(),
             tags: deployment.tags.clone(),
             weight: deployment.weight,
             order: deployment.order,

@@ -71,7 +71,7 @@ pub(crate) async fn ask(
     body: &Value,
 ) -> Result<(ReplyMeta, Bytes), Refusal> {
     let guard = gateway.arrive(api);
-    match gateway.serve(guard, chat(body)).await? {
+    match gateway.serve(guard, Box::new(chat(body))).await? {
         Served::Whole { body, meta } => Ok((meta, body)),
         Served::Large { body, meta, .. } => {
             let pieces: Vec<Bytes> = body.map(|piece| piece.expect("infallible")).collect().await;

@@ -281,5 +281,5 @@ fn gateway(clock: Clock, chaos: &Arc<Chaos>, kept: &Arc<Kept>) -> Result<Arc<Gat
 async fn ask(gateway: Arc<Gateway>) -> bool {
     let body = Bytes::from_static(br#"{"model": "g", "messages": [{"role": "user", "content": "Hi"}]}"#);
     let request = ClientRequest::post(Uri::from_static("/v1/chat/completions"), body);
-    matches!(gateway.serve(gateway.arrive(&OpenAi), request).await, Ok(Served::Whole { .. }))
+    matches!(gateway.serve(gateway.arrive(&OpenAi), Box::new(request)).await, Ok(Served::Whole { .. }))
 }

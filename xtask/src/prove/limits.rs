@@ -352,7 +352,7 @@ async fn ask(gateway: &Arc<Gateway>, caller: Option<Arc<Caller>>, body: Bytes) -
             guard.set_caller(caller.clone());
         }
         let request = ClientRequest::post(Uri::from_static("/v1/chat/completions"), body.clone());
-        match gateway.serve(guard, request).await {
+        match gateway.serve(guard, Box::new(request)).await {
             Ok(Served::Whole { .. }) => return true,
             Ok(_) => return false,
             Err(refusal) => match refusal.retry_after {

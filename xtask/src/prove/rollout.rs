@@ -106,7 +106,7 @@ impl Serving {
         let body =
             Bytes::from_static(br#"{"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]}"#);
         let request = ClientRequest::post(Uri::from_static("/v1/chat/completions"), body);
-        match self.gateway.serve(self.gateway.arrive(&OpenAi), request).await {
+        match self.gateway.serve(self.gateway.arrive(&OpenAi), Box::new(request)).await {
             Ok(Served::Whole { .. }) => Ok(()),
             Ok(_) => Err("not a whole reply".to_owned()),
             Err(refusal) => Err(format!("a request failed: {}", refusal.message)),

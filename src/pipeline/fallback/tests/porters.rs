@@ -12,7 +12,7 @@ impl Scene {
     async fn stream(&self) -> Result<String, Refusal> {
         let body = r#"{"model": "a", "stream": true, "messages": [{"role": "user", "content": "hello"}]}"#;
         let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body);
-        match self.gateway.serve(self.gateway.arrive(&OpenAi), request).await? {
+        match self.gateway.serve(self.gateway.arrive(&OpenAi), Box::new(request)).await? {
             Served::Streamed { stream, .. } => {
                 let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap()).collect().await;
                 Ok(String::from_utf8(pieces.concat()).unwrap())
