@@ -72,6 +72,7 @@ const QUICK: Effort = Effort {
     decisions: 20_000,
 };
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Wishes {
     only_decisions: bool,
     quick: bool,
