@@ -191,7 +191,7 @@ impl AttemptGuard {
     /// Ends it and reports the outcome to all but the request, with what is to be told of budgets. When the request arrived, its
     /// `seed` and `number` say which attempt of which request it was.
     pub(super) fn end(
-        self,
+        self: Box<Self>,
         gateway: &Gateway,
         (arrived, seed): (Moment, u64),
         number: usize,

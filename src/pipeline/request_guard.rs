@@ -61,7 +61,7 @@ pub struct RequestGuard {
     tried: Tried,
     /// Attempts before this group's first.
     before_group: usize,
-    attempt: Option<AttemptGuard>,
+    attempt: Option<Box<AttemptGuard>>,
     memory: HeldMemory,
     /// Set where somebody follows it.
     background: Option<Following>,
@@ -236,7 +236,7 @@ impl RequestGuard {
 
     /// The bound of output that the attempt under way is sent with where its format must have one and the client gave none.
     pub(super) fn default_bound(&self) -> u32 {
-        self.attempt.as_ref().map_or(1, AttemptGuard::default_bound)
+        self.attempt.as_ref().map_or(1, |attempt| attempt.default_bound())
     }
 
     /// Whoever sends the attempt's request of so many bytes tells this when its last byte is on its way: its provider must have
@@ -282,7 +282,7 @@ impl RequestGuard {
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.assumed_input)
             .asking(estimate.tier, estimate.surcharges)
             .believing(tells_cost);
-        self.attempt = Some(AttemptGuard::begin(
+        self.attempt = Some(Box::new(AttemptGuard::begin(
             group,
             self.versions.by_candidate,
             index,
@@ -290,7 +290,7 @@ impl RequestGuard {
             (reservation, money.of(self.record.id)),
             (progress, estimate),
             request,
-        ));
+        )));
     }
 
     /// One of the versions of a builder or parser works for the attempt under way while a new one is tried.
@@ -356,7 +356,7 @@ impl RequestGuard {
     /// The provider's response head has come.
     pub(super) fn response_head(&mut self, success: bool) {
         let now = self.gateway.clock.now();
-        let own = self.attempt.as_ref().map(AttemptGuard::held);
+        let own = self.attempt.as_ref().map(|attempt| attempt.held());
         // A refusal's head says nothing about the request as a whole: another attempt may follow.
         match (own, self.shared.as_ref().filter(|_| success)) {
             (Some(own), Some(shared)) => self.gateway.limits.response_heads(now, &[own, shared]),
