@@ -333,8 +333,8 @@ pub(super) fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: 
         url.push_str(query);
     }
     let mut headers: HeaderMap = encoded.headers;
-    // Beside the three here the connection adds its own.
-    headers.reserve(6 + runtime.config.headers.len());
+    // Beside the three here there are one that authorises and three of the connection's.
+    headers.reserve(7 + runtime.config.headers.len());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     // Without it any coding would be acceptable.

@@ -233,7 +233,7 @@ pub(super) fn text_piece(data: &str) -> Option<Chunk> {
         ("system_fingerprint", event.system_fingerprint),
         ("obfuscation", event.obfuscation),
     ];
-    let rest = beside.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?)))).collect();
+    let rest = beside.into_iter().filter_map(|(name, text)| text.map(|text| (name.to_owned(), text.into()))).collect();
     Some(Chunk { choice: index, delta, rest })
 }
 
