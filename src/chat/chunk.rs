@@ -71,8 +71,8 @@ pub enum Delta {
     Logprobs(Vec<TokenLogprob>),
     /// The alternative is complete.
     Finish(FinishReason),
-    /// Tokens so far; a later one replaces it.
-    Usage(Usage),
+    /// Tokens so far; a later one replaces it. Boxed: it is five times as large as what most chunks are.
+    Usage(Box<Usage>),
     /// An event only its own dialect understands, kept whole.
     Other {
         /// The event's name on the wire, where the dialect names events.

@@ -73,7 +73,7 @@ fn pieces(reply: Reply, out: &mut Vec<Chunk>) {
             say(Delta::Finish(finish));
         }
     }
-    out.extend(usage.map(|usage| Chunk::of(Delta::Usage(usage))));
+    out.extend(usage.map(|usage| Chunk::of(Delta::Usage(Box::new(usage)))));
 }
 
 fn one(part: Part, calls: &mut u32, say: &mut impl FnMut(Delta)) {

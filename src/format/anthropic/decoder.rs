@@ -152,7 +152,7 @@ impl Decoder {
     fn count(&mut self, counted: Option<Json<'_>>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let Some(counted @ Json::Object(_)) = counted else { return Ok(()) };
         self.usage.extend(Fields::of(counted, &Path::Root)?.telling_rest());
-        out.push(Chunk::of(Delta::Usage(usage::read((&self.usage).into())?)));
+        out.push(Chunk::of(Delta::Usage(Box::new(usage::read((&self.usage).into())?))));
         Ok(())
     }
 

@@ -211,7 +211,7 @@ fn counts_are_totals_and_all_input_is_input() {
     let counted: Vec<&Usage> = chunks
         .iter()
         .filter_map(|chunk| match &chunk.delta {
-            Delta::Usage(usage) => Some(usage),
+            Delta::Usage(usage) => Some(&**usage),
             _ => None,
         })
         .collect();
@@ -239,7 +239,7 @@ fn what_makes_a_reply_dearer_is_told_by_its_usage_whole_or_streamed() {
     ])
     .unwrap();
     let streamed = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
-        Delta::Usage(usage) => Some(usage),
+        Delta::Usage(usage) => Some(&**usage),
         _ => None,
     });
     assert_eq!(streamed, Some(&read_whole));

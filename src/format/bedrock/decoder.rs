@@ -57,7 +57,7 @@ impl EventDecoder for Decoder {
         }
         let Some(fault) = self.malformed.take_if(|_| self.done) else { return Ok(()) };
         let used = out.iter().rev().find_map(|chunk| match &chunk.delta {
-            Delta::Usage(usage) => Some(Box::new(usage.clone())),
+            Delta::Usage(usage) => Some(usage.clone()),
             _ => None,
         });
         Err(AttemptFault { used, ..fault })
@@ -103,7 +103,7 @@ impl Decoder {
             "metadata" => {
                 let tier = reply::tier(fields.peek("serviceTier"));
                 if let Some(usage) = fields.take("usage") {
-                    out.push(Chunk::of(Delta::Usage(Usage { tier, ..reply::usage(usage)? })));
+                    out.push(Chunk::of(Delta::Usage(Box::new(Usage { tier, ..reply::usage(usage)? }))));
                 }
                 self.done = self.stopped;
             }

@@ -93,7 +93,7 @@ impl Decoder {
         }
         // Before the last piece, so that what ends a reply has its count already.
         if let Some(usage) = fields.take("usageMetadata") {
-            out.push(Chunk::of(Delta::Usage(candidate::usage(usage, &self.searched)?)));
+            out.push(Chunk::of(Delta::Usage(Box::new(candidate::usage(usage, &self.searched)?))));
         }
         let path = Path::Root.key("candidates");
         let list = fields.list("candidates")?.unwrap_or_default();
@@ -112,7 +112,7 @@ impl Decoder {
         let candidates = read.collect::<Result<Vec<_>, _>>()?;
         if let Some(fault) = candidate::malformed(&candidates).filter(|_| !self.said) {
             let used = out.iter().rev().find_map(|chunk| match &chunk.delta {
-                Delta::Usage(usage) => Some(Box::new(usage.clone())),
+                Delta::Usage(usage) => Some(usage.clone()),
                 _ => None,
             });
             return Ok(Some(AttemptFault { used, ..fault }));

@@ -212,7 +212,7 @@ impl StreamEncoder for Encoder {
                 return;
             }
             Delta::Usage(usage) => {
-                self.usage = Some(usage.clone());
+                self.usage = Some((**usage).clone());
                 return;
             }
             Delta::Text(text) | Delta::Refusal(text) => (text.as_str(), None, &[][..]),

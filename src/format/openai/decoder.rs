@@ -123,7 +123,7 @@ impl Decoder {
         if said {
             self.told = Told::Delta;
         }
-        out.extend(usage.map(|usage| Chunk::of(Delta::Usage(usage))));
+        out.extend(usage.map(|usage| Chunk::of(Delta::Usage(Box::new(usage)))));
         attach(rest, 0, first, out);
         Ok(())
     }

@@ -106,7 +106,7 @@ impl StreamEncoder for Encoder {
                 self.envelope = envelope(id, model, created.unwrap_or(0));
             }
             Delta::Usage(usage) => {
-                self.usage = Some(usage.clone());
+                self.usage = Some((**usage).clone());
                 // Unknown fields beside the usage still go out at once.
                 if !self.same_dialect || chunk.rest.is_empty() {
                     return;

@@ -178,7 +178,7 @@ fn reply(events: Vec<wit::Event>) -> Reply {
     for delta in events.into_iter().filter_map(chunk).map(|chunk| chunk.delta) {
         match delta {
             Delta::Start { id, model, .. } => (reply.id, reply.model) = (id, model),
-            Delta::Usage(usage) => reply.usage = Some(usage),
+            Delta::Usage(usage) => reply.usage = Some(*usage),
             Delta::Finish(reason) => finish = Some(reason),
             Delta::Logprobs(more) => logprobs.extend(more),
             other => parts.add(other),

@@ -169,14 +169,14 @@ pub(super) fn chunk(event: wit::Event) -> Option<Chunk> {
         wit::Event::ToolCall(wit::ToolCall { index, id, name }) => Delta::ToolCall { index, id, name },
         wit::Event::ToolArguments(wit::ToolArguments { index, fragment }) => Delta::ToolArguments { index, fragment },
         wit::Event::Finish(reason) => Delta::Finish(finish(reason)),
-        wit::Event::Usage(usage) => Delta::Usage(Usage {
+        wit::Event::Usage(usage) => Delta::Usage(Box::new(Usage {
             input_tokens: usage.input_tokens,
             cache_read_tokens: usage.cache_read_tokens,
             cache_write_tokens: usage.cache_write_tokens,
             output_tokens: usage.output_tokens,
             reasoning_tokens: usage.reasoning_tokens,
             ..Usage::default()
-        }),
+        })),
         wit::Event::End => return None,
     };
     Some(Chunk::of(delta))

@@ -100,7 +100,7 @@ impl Script {
         let usage = self.usage(self.output());
         let start =
             Delta::Start { id: self.id.clone(), model: self.model.clone(), created: Some(self.created), dialect };
-        let opening = vec![Chunk::of(start), Chunk::of(Delta::Usage(self.usage(0)))];
+        let opening = vec![Chunk::of(start), Chunk::of(Delta::Usage(Box::new(self.usage(0))))];
         let mut beats = vec![Beat { place: 0, chunks: opening }];
         beats.extend((0..=last).map(|place| Beat { place, chunks: Vec::new() }));
         for (script, choice) in self.choices.into_iter().zip(0..) {
@@ -112,7 +112,7 @@ impl Script {
                 }
             }
         }
-        beats.push(Beat { place: end.max(last), chunks: vec![Chunk::of(Delta::Usage(usage))] });
+        beats.push(Beat { place: end.max(last), chunks: vec![Chunk::of(Delta::Usage(Box::new(usage)))] });
         beats.into_iter()
     }
 }

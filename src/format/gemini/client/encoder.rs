@@ -212,7 +212,7 @@ impl Encoder {
             }
             Delta::Logprobs(tokens) => return self.tokens(chunk, tokens, out),
             Delta::Usage(usage) => {
-                self.usage = Some(usage.clone());
+                self.usage = Some((**usage).clone());
                 return;
             }
             Delta::Other { event, value: Value::Object(value) } if self.same() && event == REPLY => {

@@ -418,7 +418,7 @@ impl Encoder {
             Delta::ToolCall { index, id, name } => self.called(*index, id, name, out),
             Delta::ToolArguments { index, fragment } => self.argued(*index, fragment, out),
             Delta::Finish(reason) => self.finish = Some(reason.told(self.declined).clone()),
-            Delta::Usage(usage) => self.usage = Some(usage.clone()),
+            Delta::Usage(usage) => self.usage = Some((**usage).clone()),
             Delta::RedactedReasoning(data) => {
                 // An item of its own: one before it keeps its words.
                 self.close(out);

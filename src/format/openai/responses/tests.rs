@@ -215,7 +215,7 @@ fn deltas() -> Vec<Delta> {
         begin(1, "c2", "patch"),
         more(1, "{\"input\":\"x\"}"),
         Delta::Finish(FinishReason::ToolCalls),
-        Delta::Usage(usage.unwrap()),
+        Delta::Usage(Box::new(usage.unwrap())),
     ]
 }
 

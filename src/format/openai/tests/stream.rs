@@ -142,12 +142,12 @@ fn one_event_may_say_several_things() {
             call(1, "b", "g"),
             arguments(1),
             Delta::Finish(FinishReason::Stop),
-            Delta::Usage(Usage {
+            Delta::Usage(Box::new(Usage {
                 input_tokens: 1,
                 output_tokens: 2,
                 tier: Some(ServiceTier::Flex),
                 ..Usage::default()
-            })
+            }))
         ]
     );
     assert_eq!(Value::Object(chunks[0].rest.clone()), json!({"service_tier": "flex"}));
@@ -322,9 +322,9 @@ fn another_dialects_stream_reads_well() {
         cited,
         Chunk::of(Delta::ToolCall { index: 0, id: text("toolu_1"), name: text("f") }),
         Chunk::of(Delta::ToolArguments { index: 0, fragment: text("{\"a\":\"\u{2028}\"}") }),
-        Chunk::of(Delta::Usage(Usage { input_tokens: 3, ..Usage::default() })),
+        Chunk::of(Delta::Usage(Box::new(Usage { input_tokens: 3, ..Usage::default() }))),
         Chunk::of(Delta::Finish(FinishReason::Refusal)),
-        Chunk::of(Delta::Usage(Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() })),
+        Chunk::of(Delta::Usage(Box::new(Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() }))),
     ];
     let events = encode(&chunks, true);
     let said: Vec<&Value> =

@@ -140,7 +140,7 @@ impl Decoder {
         self.done = true;
         let ended = || reply::ended(!self.calls.is_empty(), self.declined);
         out.push(Chunk::of(Delta::Finish(reply::incomplete(response).unwrap_or_else(ended))));
-        out.extend(reply::usage(response, self.searches).map(|usage| Chunk::of(Delta::Usage(usage))));
+        out.extend(reply::usage(response, self.searches).map(|usage| Chunk::of(Delta::Usage(Box::new(usage)))));
     }
 
     fn piece_of_item(&mut self, kind: &str, event: &Json<'_>, out: &mut Vec<Chunk>) {

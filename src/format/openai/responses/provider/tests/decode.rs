@@ -162,7 +162,7 @@ fn what_pictures_were_drawn_with_is_counted_beside_what_the_model_used() {
         let events = [json!({"type": "response.completed", "response": whole})];
         let (chunks, fault, _) = read([wire(&events).as_bytes()]);
         assert!(fault.is_none(), "{fault:?}");
-        assert!(chunks.iter().any(|chunk| chunk.delta == Delta::Usage(used.clone())), "{chunks:?}");
+        assert!(chunks.iter().any(|chunk| chunk.delta == Delta::Usage(Box::new(used.clone()))), "{chunks:?}");
     }
 }
 
