@@ -47,16 +47,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let _none_yet = std::fs::remove_dir_all(&profiles);
     std::fs::create_dir_all(&profiles).map_err(failed)?;
     say("building what is watched");
-    // Counters are put in before what linking optimises: there is nothing to be seen of that, and it takes half the time.
-    let quickly = [("CARGO_PROFILE_RELEASE_LTO", "off")];
-    let counting = format!("-Cprofile-generate={}", profiles.display());
-    let watched = build(root, &tools, &folder.join("watched"), &counting, &quickly)?;
+    // Linked as the other is: what was seen of one that is linked without optimising fits less of it, and half of the gain is lost.
+    let watched = build(root, &tools, &folder.join("watched"), &format!("-Cprofile-generate={}", profiles.display()))?;
     say("watching it");
     train(&watched)?;
     let profile = folder.join("profile.profdata");
     merge(&tools, &profiles, &profile)?;
     say("building what was learned");
-    let trained = build(root, &tools, &folder.join("built"), &format!("-Cprofile-use={}", profile.display()), &[])?;
+    let trained = build(root, &tools, &folder.join("built"), &format!("-Cprofile-use={}", profile.display()))?;
     let binary = folder.join("witgate");
     std::fs::copy(trained, &binary).map_err(failed)?;
     say(&format!("{}", binary.display()));
@@ -81,8 +79,8 @@ impl Tools {
     }
 }
 
-/// Builds the gateway with these flags, beside those of the environment, and with these settings.
-fn build(root: &Path, tools: &Tools, target: &Path, flags: &str, settings: &[(&str, &str)]) -> Result<PathBuf, String> {
+/// Builds the gateway with these flags, beside those of the environment.
+fn build(root: &Path, tools: &Tools, target: &Path, flags: &str) -> Result<PathBuf, String> {
     let others = std::env::var("RUSTFLAGS").unwrap_or_default();
     let built = cargo()
         .current_dir(root)
@@ -90,7 +88,6 @@ fn build(root: &Path, tools: &Tools, target: &Path, flags: &str, settings: &[(&s
         .arg("--target-dir")
         .arg(target)
         .env("RUSTFLAGS", format!("{others} {flags}"))
-        .envs(settings.iter().copied())
         .status()
         .map_err(|problem| format!("cargo could not be run: {problem}"))?;
     if !built.success() {
