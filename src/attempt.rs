@@ -187,9 +187,9 @@ impl AttemptProgress {
         self.truncated |= truncated;
     }
 
-    /// The provider reported what was used so far.
-    pub fn reported(&mut self, usage: Usage) {
-        self.usage = Some(usage);
+    /// The provider reported what was used so far, of which is kept what is counted.
+    pub fn reported(&mut self, usage: &Usage) {
+        self.usage = Some(usage.counted());
     }
 
     /// What the provider reported so far, where it can be.
@@ -386,7 +386,7 @@ mod tests {
                 attempt.saw(if piece == 0 { bytes } else { 0 });
             }
             if let Some(usage) = reported {
-                attempt.reported(usage);
+                attempt.reported(&usage);
             }
             let outcome = attempt.end(at(1000), fault, Some(&PRICES));
             assert_eq!((outcome.billing, outcome.usage.clone()), expected, "case {number}");
@@ -411,7 +411,7 @@ mod tests {
             attempt.sent();
             attempt.saw(40);
             if let Some(usage) = &reported {
-                attempt.reported(usage.clone());
+                attempt.reported(usage);
             }
             assert_eq!(attempt.assumes_input(fault), assumed, "{reported:?} {fault:?}");
             attempt.assume_input(220);
@@ -442,7 +442,7 @@ mod tests {
             let attempt = AttemptProgress::begin(at(0), true, INPUT);
             let mut attempt = attempt.believing(believed);
             attempt.sent();
-            attempt.reported(told.clone());
+            attempt.reported(&told);
             if fault.is_none() {
                 assert_eq!(attempt.cost(prices), expected);
             }
@@ -468,7 +468,7 @@ mod tests {
             let mut attempt = AttemptProgress::begin(at(0), false, INPUT);
             attempt.sent();
             attempt.saw(40);
-            attempt.reported(reported.clone());
+            attempt.reported(&reported);
             let outcome = attempt.end(at(10), None, Some(&PRICES));
             let expected = if believed { reported } else { usage(1000, 10) };
             assert_eq!((outcome.usage, outcome.usage_refused), (expected, !believed));

@@ -202,7 +202,7 @@ impl AttemptGuard {
         let unparsed = fault.is_some_and(|fault| fault.kind == FaultKind::Unparsed);
         let mut progress = self.progress;
         if let Some(used) = fault.and_then(|fault| fault.used.as_deref()) {
-            progress.reported(used.clone());
+            progress.reported(used);
         }
         let by_price = progress.told_cost().is_none();
         let mut outcome = progress.end(now, of_provider(fault), config.prices.as_ref());

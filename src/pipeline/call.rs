@@ -97,7 +97,7 @@ pub(super) async fn call(
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
-        reply.usage.iter().for_each(|usage| progress.reported(usage.counted()));
+        reply.usage.iter().for_each(|usage| progress.reported(usage));
     }
     guard.count_to_bill(None).await;
     if let Some(progress) = guard.progress() {
@@ -109,10 +109,7 @@ pub(super) async fn call(
     guard.set_to_judge(ToJudge::whole(context, guard, &reply));
     one_call(context, deployment, &mut reply);
     let length = parser::length(&reply);
-    if parser::reads(context) {
-        let read = Box::pin(parser::whole(context, guard, &mut reply)).await;
-        read.map_err(|told| CallFailure::Complaint(told.scrubbed(scrub)))?;
-    }
+    parser::whole(context, guard, &mut reply).await.map_err(|told| CallFailure::Complaint(told.scrubbed(scrub)))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     let body = guard.api().reply_to(&context.request, &reply);
     (meta.took, meta.overhead) = guard.times();

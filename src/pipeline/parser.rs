@@ -102,7 +102,17 @@ pub(super) async fn whole(
     guard: &mut RequestGuard,
     reply: &mut Reply,
 ) -> Result<(), Unparsed> {
-    let Some(Version { mut parser, tried }) = Version::of(context) else { return Ok(()) };
+    let Some(version) = Version::of(context) else { return Ok(()) };
+    // Most replies have no parser, and none of them needs the room.
+    Box::pin(whole_by(version, context, guard, reply)).await
+}
+
+async fn whole_by(
+    Version { mut parser, tried }: Version<'_>,
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    reply: &mut Reply,
+) -> Result<(), Unparsed> {
     let (mut read, mut work) = read_whole(context, parser, reply).await;
     // One that fails after a new version did may know as little of the notes that go with that.
     let mut second = false;
@@ -155,11 +165,6 @@ impl<'c> Version<'c> {
         let parser = if by_candidate { rollout.candidate() } else { live };
         Some(Self { parser, tried: Some((rollout, by_candidate)) })
     }
-}
-
-/// Whether anybody reads the reply before its client does.
-pub(super) fn reads(context: &RequestContext<'_>) -> bool {
-    context.group.parser.is_some()
 }
 
 /// What a parser makes of a whole reply; `None` where it fails.

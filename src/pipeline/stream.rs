@@ -260,7 +260,7 @@ impl Source {
         progress.saw_pieces(bytes, pieces);
         progress.truncated(truncated);
         if let Some(usage) = usage {
-            progress.reported(usage);
+            progress.reported(&usage);
         }
     }
 

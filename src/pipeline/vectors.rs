@@ -27,7 +27,7 @@ pub(super) async fn given(
     vectors.usage = vectors.usage.or_else(|| runtime.format.usage_in_headers(headers));
     guard.first_content();
     if let Some(progress) = guard.progress() {
-        vectors.usage.iter().for_each(|usage| progress.reported(usage.counted()));
+        vectors.usage.iter().for_each(|usage| progress.reported(usage));
     }
     guard.count_to_bill(None).await;
     if let Some(progress) = guard.progress() {

@@ -353,27 +353,33 @@ line"
         let of = |group| of(&meta(group), json.clone(), (&REQUEST_ID, "r-1"));
         let headers = of("g");
         let told = [
-            POLICY,
-            DEPLOYMENT,
-            MODEL_ID,
-            MODEL_GROUP,
-            ATTEMPTS,
-            WAITED,
-            DURATION,
-            OVERHEAD,
-            RETRIES,
-            FALLBACKS,
-            CONTENT_TYPE,
-            REQUEST_ID,
-            CALL_ID,
-        ]
-        .map(|name| headers[name].to_str().unwrap().to_owned());
-        assert_eq!(
-            told,
-            ["p@1", "d", "d", "g", "3", "7", "1.500", "0.020", "1", "2", "application/json", "r-1", "r-1"]
-        );
+            (POLICY, "p@1"),
+            (DEPLOYMENT, "d"),
+            (MODEL_ID, "d"),
+            (MODEL_GROUP, "g"),
+            (ATTEMPTS, "3"),
+            (WAITED, "7"),
+            (DURATION, "1.500"),
+            (OVERHEAD, "0.020"),
+            (RETRIES, "1"),
+            (FALLBACKS, "2"),
+            (CONTENT_TYPE, "application/json"),
+            (REQUEST_ID, "r-1"),
+            (CALL_ID, "r-1"),
+        ];
+        for (name, value) in &told {
+            assert_eq!(headers[name], *value, "{name}");
+        }
         assert_eq!(headers.len(), told.len());
         let headers = of("a\nline");
         assert_eq!((headers.get(MODEL_GROUP), headers.len()), (None, told.len() - 1));
+    }
+
+    #[test]
+    fn every_api_tells_the_id_under_a_name_that_there_is_a_map_for() {
+        for api in crate::format::client_apis() {
+            let name = api.id_header();
+            assert!(Names::of(&name).always.contains_key(&name), "{} tells it as `{name}`", api.name());
+        }
     }
 }

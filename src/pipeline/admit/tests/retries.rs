@@ -20,7 +20,7 @@ async fn a_retry_holds_its_money_beside_what_the_attempts_before_cost() {
     assert_eq!(admit(&gateway, &mut guard, SMALL, &[]).await, Ok(0));
     let progress = guard.progress().unwrap();
     progress.sent();
-    progress.reported(Usage { input_tokens: 500, ..Usage::default() });
+    progress.reported(&Usage { input_tokens: 500, ..Usage::default() });
     guard.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "it took too long"));
     assert_eq!(guard.pending_cost(), NanoUsd(500_000_000));
 
