@@ -181,6 +181,7 @@ impl Budgets {
 
 impl State {
     /// Something of this budget's part has changed.
+    #[inline]
     pub(super) fn changed(&mut self, id: BudgetId) {
         if self.is_shared {
             self.news.insert(id);

@@ -18,6 +18,11 @@ pub(super) struct Entries {
     first: u32,
 }
 
+impl Entries {
+    /// Nothing yet.
+    pub(super) const NONE: Self = Self { generation: 0, first: END };
+}
+
 /// What one reservation holds at one meter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
@@ -51,28 +56,20 @@ impl Default for Reservations {
 }
 
 impl Reservations {
-    /// A reservation at each of these meters of scopes.
-    pub(super) fn open(&mut self, meters: impl Iterator<Item = (ScopeId, u32)>, amount: Amount) -> Entries {
-        let mut first = END;
-        for (scope, meter) in meters {
-            first = self.insert(Entry { scope, meter, amount, placement: Placement::Open }, first);
-        }
-        let generation = self.places.get(first as usize).map_or(0, |place| place.generation);
-        Entries { generation, first }
-    }
-
-    fn insert(&mut self, entry: Entry, next: u32) -> u32 {
+    /// A reservation with one entry more, at this meter of a scope.
+    #[inline]
+    pub(super) fn open(&mut self, scope: ScopeId, meter: u32, amount: Amount, before: Entries) -> Entries {
+        let entry = Some(Entry { scope, meter, amount, placement: Placement::Open });
         let at = self.free;
         if let Some(place) = self.places.get_mut(at as usize) {
             self.free = place.next;
-            place.next = next;
-            place.entry = Some(entry);
-            return at;
+            (place.next, place.entry) = (before.first, entry);
+            return Entries { generation: place.generation, first: at };
         }
         // Four billion requests under way do not fit in memory; should they, the last place is shared, not overrun.
         let at = u32::try_from(self.places.len()).unwrap_or(END - 1).min(END - 1);
-        self.places.push(Place { generation: 0, next, entry: Some(entry) });
-        at
+        self.places.push(Place { generation: 0, next: before.first, entry });
+        Entries { generation: 0, first: at }
     }
 
     fn first(&self, entries: Entries) -> u32 {

@@ -156,19 +156,18 @@ impl State {
         Decision::Granted { index, shared, own: Reservation { id: id(Some(request.attempt)), entries } }
     }
 
-    fn add(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Entries {
+    fn add(&mut self, scopes: impl Iterator<Item = ScopeId>, amount: Amount) -> Entries {
         let Self { scopes: all, reservations, touched, .. } = self;
-        for id in scopes.clone() {
+        let mut entries = Entries::NONE;
+        for id in scopes {
             touch(touched, id);
-            if let Some(usage) = all.get_mut(index(id)) {
-                usage.add(&amount);
+            let Some(usage) = all.get_mut(index(id)) else { continue };
+            usage.add(&amount);
+            for meter in (0_u32..).take(usage.meter_count()) {
+                entries = reservations.open(id, meter, amount, entries);
             }
         }
-        let meters = scopes.flat_map(|id| {
-            let count = all.get_mut(index(id)).map_or(0, |usage| usage.meter_count());
-            (0_u32..).take(count).map(move |meter| (id, meter))
-        });
-        reservations.open(meters, amount)
+        entries
     }
 
     /// Says when, or why never. Whatever can never be held anywhere is never; else the moment at which all shared
