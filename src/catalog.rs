@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::budgets::BudgetSpec;
 use crate::chat::ChatRequest;
-use crate::failover::{ByClass, Fallbacks, RetryRule};
+use crate::failover::{ByClass, FailurePolicies};
 use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
 use crate::limits::{Counting, LimitSpec, Scope, WindowModel};
@@ -66,10 +66,8 @@ pub struct Group {
     pub embedding: Option<EmbeddingChoice>,
     /// Whether the tags of requests filter its deployments, and how.
     pub tag_filter: Option<TagFilter>,
-    /// How often a request may be tried again after a retryable fault, over all deployments.
-    pub retry: RetryRule,
-    /// The groups that take over when it fails.
-    pub fallbacks: Fallbacks,
+    /// What is done when it fails.
+    pub failures: FailurePolicies,
 }
 
 /// A router and its settings.

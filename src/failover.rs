@@ -7,6 +7,7 @@
 mod causes;
 mod overrides;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -164,6 +165,42 @@ impl Fallbacks {
             Some(Cause::ContentPolicy) if !self.content_policy.is_empty() => &self.content_policy,
             _ => &self.generic,
         }
+    }
+}
+
+/// What is done about failures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FailurePolicy {
+    /// How often a request may be tried again after a retryable fault, over all deployments.
+    pub retry: RetryRule,
+    /// The groups that take over.
+    pub fallbacks: Fallbacks,
+}
+
+/// What is done about the failures of one group, by the name that it is asked for by.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FailurePolicies {
+    /// By a name of which nothing is said.
+    pub own: FailurePolicy,
+    /// By other names than the group's: aliases, and those that fit its pattern, with their provider or without.
+    pub named: BTreeMap<String, FailurePolicy>,
+}
+
+impl FailurePolicies {
+    /// What is done about a request for this name.
+    #[must_use]
+    pub fn of(&self, asked: &str) -> &FailurePolicy {
+        // Nearly always there is no other name of which anything is said.
+        if self.named.is_empty() {
+            return &self.own;
+        }
+        let stripped = || asked.split_once('/').and_then(|(_, model)| self.named.get(model));
+        self.named.get(asked).or_else(stripped).unwrap_or(&self.own)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &FailurePolicy> {
+        std::iter::once(&self.own).chain(self.named.values())
     }
 }
 

@@ -281,16 +281,21 @@ const ALL_MODELS: [&str; 3] = ["*", "all-proxy-models", "all-team-models"];
 /// Whether a list of models lets one of these names in; an empty list lets every one in.
 #[must_use]
 pub fn allows<'n>(models: &[String], names: &(impl Iterator<Item = &'n str> + Clone)) -> bool {
-    let fits = |model: &String| {
-        ALL_MODELS.contains(&model.as_str())
-            || names.clone().any(|name| match model.split_once('*') {
-                None => name == model,
-                Some((head, tail)) => {
-                    name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
-                }
-            })
-    };
+    let fits = |model: &String| ALL_MODELS.contains(&model.as_str()) || names.clone().any(|name| is_named(model, name));
     models.is_empty() || models.iter().any(fits)
+}
+
+/// Whether a pattern among them lets a name in.
+#[must_use]
+pub fn allows_by_pattern(models: &[String], name: &str) -> bool {
+    models.iter().any(|model| model.contains('*') && is_named(model, name))
+}
+
+fn is_named(model: &str, name: &str) -> bool {
+    match model.split_once('*') {
+        None => name == model,
+        Some((head, tail)) => name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::*;
 use crate::budgets::BudgetSpec;
 use crate::catalog::{Deployment, FailureRules, Identity, IdentityToken, Origin, RoleProof, RollOut, WhenNone};
 use crate::chat::ServiceTier;
-use crate::failover::{ByClass, Target};
+use crate::failover::{ByClass, FailurePolicy, Target};
 use crate::limits::LimitSpec;
 use crate::money::{Factor, Price, Prices, Rates};
 use crate::signal::Grants;
@@ -62,8 +62,12 @@ fn describe(settings: &Settings) -> String {
             other => format!(", {other:?}"),
         };
         let (policy, settings) = (&router.policy, &router.settings);
-        writeln!(out, "group {} ({policy} {settings}{reject}{roll_out}, {} retries)", group.name, group.retry.retries)
-            .unwrap();
+        writeln!(
+            out,
+            "group {} ({policy} {settings}{reject}{roll_out}, {} retries)",
+            group.name, group.failures.own.retry.retries
+        )
+        .unwrap();
         if router.may_read != Grants::default() || router.when_none != WhenNone::Refuse {
             writeln!(out, "  reads {:?}, none fit: {:?}", router.may_read, router.when_none).unwrap();
         }
@@ -76,21 +80,10 @@ fn describe(settings: &Settings) -> String {
         if let Some(embedding) = &group.embedding {
             writeln!(out, "  {embedding:?}").unwrap();
         }
-        if group.retry.by_class != ByClass::default() {
-            writeln!(out, "  {:?}", group.retry.by_class).unwrap();
-        }
-        let lists = &group.fallbacks;
-        for (name, list) in [
-            ("falls back to", &lists.generic),
-            ("too long", &lists.context_window),
-            ("moderated", &lists.content_policy),
-        ] {
-            let told = |target: &Target| {
-                format!("{}{}", target.group, if target.overrides.is_some() { " (otherwise)" } else { "" })
-            };
-            if !list.is_empty() {
-                writeln!(out, "  {name}: {}", list.iter().map(told).collect::<Vec<_>>().join(", ")).unwrap();
-            }
+        let named = group.failures.named.iter().filter(|(name, _)| name.as_str() != group.name.as_str());
+        let named = named.map(|(name, policy)| (format!("as `{name}` "), policy));
+        for (asked, policy) in std::iter::once((String::new(), &group.failures.own)).chain(named) {
+            describe_failures(&mut out, &asked, policy);
         }
         if group.pattern.is_some() || group.tag_filter.is_some() {
             writeln!(out, "  a pattern: {}, tags: {:?}", group.pattern.is_some(), group.tag_filter).unwrap();
@@ -155,6 +148,24 @@ fn describe_payers(payers: &PayerSettings, out: &mut String) {
     }
     for line in global.into_iter().chain(teams).chain(tags).chain(groups).chain(providers) {
         writeln!(out, "{line}").unwrap();
+    }
+}
+
+/// What is done about failures where it is asked for so.
+fn describe_failures(out: &mut String, asked: &str, policy: &FailurePolicy) {
+    if policy.retry.by_class != ByClass::default() {
+        writeln!(out, "  {asked}{:?}", policy.retry.by_class).unwrap();
+    }
+    let lists = &policy.fallbacks;
+    for (name, list) in
+        [("falls back to", &lists.generic), ("too long", &lists.context_window), ("moderated", &lists.content_policy)]
+    {
+        let told = |target: &Target| {
+            format!("{}{}", target.group, if target.overrides.is_some() { " (otherwise)" } else { "" })
+        };
+        if !list.is_empty() {
+            writeln!(out, "  {asked}{name}: {}", list.iter().map(told).collect::<Vec<_>>().join(", ")).unwrap();
+        }
     }
 }
 
@@ -396,8 +407,13 @@ fn included_files_are_merged_and_their_places_told() {
     let third = model("c") + "general_settings: { master_key: os.environ/MASTER_KEY }\n";
     let loaded =
         included(&[("conf/a.yaml", &first), ("conf/models/b.yaml", &second), ("conf/c.yaml", &third)]).unwrap();
-    let groups: Vec<_> =
-        loaded.settings.catalog.groups.values().map(|group| (group.name.to_string(), group.retry.retries)).collect();
+    let groups: Vec<_> = loaded
+        .settings
+        .catalog
+        .groups
+        .values()
+        .map(|group| (group.name.to_string(), group.failures.own.retry.retries))
+        .collect();
     // A section takes the other's place whole, as in LiteLLM, and that is told.
     assert_eq!(groups, [("a".to_owned(), 2), ("b".to_owned(), 2), ("c".to_owned(), 2)]);
     assert!(loaded.settings.server.master_key.is_some());

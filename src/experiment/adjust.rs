@@ -106,7 +106,8 @@ fn own(experiment: &Experiment, settings: &mut Settings) {
 
 /// A group that serves the experiment alone.
 fn dress(experiment: &Experiment, group: &mut Group) {
-    group.fallbacks = Fallbacks::default();
+    group.failures.own.fallbacks = Fallbacks::default();
+    group.failures.named.values_mut().for_each(|one| one.fallbacks = Fallbacks::default());
     // A study repeats itself, and means nothing by it.
     group.router.asked_again = None;
     let settings = |value: Value| Arc::from(value.to_string());

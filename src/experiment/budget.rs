@@ -57,7 +57,7 @@ impl<'a> RunBudget<'a> {
         let most = deployments.filter_map(cost).max().unwrap_or_default();
         // A reply that cannot be read is asked for again, within the same request.
         let asks_again = experiment.parser().is_some() || group.is_some_and(|group| group.parser.is_some());
-        let retries = group.map_or(0, |group| u64::from(group.retry.retries));
+        let retries = group.map_or(0, |group| u64::from(group.failures.of(run.model.as_str()).retry.retries));
         NanoUsd(most.0.saturating_mul(if asks_again { 1 + retries } else { 1 }))
     }
 }

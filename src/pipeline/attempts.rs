@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::failover::{FaultClass, RetryRule, classify};
 use crate::fault::{AttemptFault, Cause, FaultKind, Refusal, RefusalKind};
 use crate::health::Admission;
+use crate::moment::Moment;
 
 use super::admit::{AdmissionControl, still_known};
 use super::estimate::{Counted, Estimate};
@@ -56,6 +57,7 @@ async fn attempts(
         barred: Vec::new(),
         unable: Vec::new(),
         last: None,
+        again: Vec::new(),
         rule: context.retry,
         retries: 0,
     };
@@ -116,9 +118,9 @@ async fn attempts(
         }
     }
     let complained = unparsed.filter(|_| tries.last.is_none()).map(Refusal::from);
-    Err(complained
-        .or(tries.last.map(Refusal::from))
-        .unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made")))
+    let wait = tries.wait(context.gateway.clock.now());
+    let last = tries.last.map(|fault| Refusal { retry_after: wait, ..Refusal::from(fault) });
+    Err(complained.or(last).unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made")))
 }
 
 /// Where it is one of several that are one request for their client, waits until the money for all of them is held.
@@ -147,6 +149,8 @@ struct Tries {
     /// Those that cannot take all of the request, and are to leave out what they cannot.
     unable: Vec<usize>,
     last: Option<AttemptFault>,
+    /// When those that failed may be asked again, as far as they said so last.
+    again: Vec<(usize, Moment)>,
     rule: RetryRule,
     /// Retries so far, of this `order`.
     retries: u32,
@@ -188,6 +192,13 @@ impl Tries {
         self.retries > 0 && self.failed == self.barred && self.barred.len() < self.order.len()
     }
 
+    /// How long nobody that failed is to be asked, where the last of them said that it is not: others may be back before it.
+    fn wait(&self, now: Moment) -> Option<Duration> {
+        let own = self.last.as_ref()?.retry_after?;
+        let others = self.again.iter().map(|(_, again)| again.since(now));
+        Some(others.fold(own, Duration::min))
+    }
+
     /// Notes a fault.
     ///
     /// # Errors
@@ -202,6 +213,8 @@ impl Tries {
         if !fault.kind.may_succeed_again() || fault.final_there {
             self.barred.push(index);
         }
+        self.again.retain(|(other, _)| *other != index);
+        self.again.extend(fault.retry_after.map(|wait| (index, context.gateway.clock.now() + wait)));
         let untried = self.order.iter().any(|index| !self.failed.contains(index));
         // A field that one format lacks another deployment's may have; what one provider refused, others would refuse too,
         // unless a policy says that it is worth a try.
@@ -247,7 +260,7 @@ impl Tries {
         if self.order.iter().all(|index| self.barred.contains(index) || (elsewhere && open(index))) {
             return false;
         }
-        let pause = call::pause(context, fault, self.retries, guard.seed);
+        let pause = call::pause(context, self.wait(now), self.retries, guard.seed);
         let Some(until) = pause.map(|pause: Duration| now + pause).filter(|until| *until < context.deadline) else {
             return false;
         };

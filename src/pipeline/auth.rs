@@ -3,18 +3,20 @@
 //! Clients show the master key or a virtual one, operators the admin key, which is the master key where none is configured. Neither gives
 //! access to what the other does. Without any key everybody on this machine may do both.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
+use crate::config;
 use crate::fault::{Refusal, RefusalKind};
 use crate::id::{KeyId, TeamId};
 use crate::keys::{KnownKey, KnownTeam};
 use crate::moment::Moment;
 use crate::snapshot::{Caller, Snapshot};
-use crate::virtual_key::{KeyHash, VirtualKey, allows};
+use crate::virtual_key::{KeyHash, VirtualKey, allows, allows_by_pattern};
 
 /// What a key gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,8 @@ fn unauthorized(code: &str, message: &str) -> Refusal {
     refusal
 }
 
-/// Whether a caller may ask for a model, by any of the names that lead to it: its key's list and its team's let it in.
+/// Whether a caller may ask for a model, by any of the names that lead to it: its key's list and its team's let it in. Patterns are of names
+/// with their providers, as in LiteLLM, and `openai/*` lets `gpt-4o` in.
 pub fn may_use(snapshot: &Snapshot, caller: &Caller, model: &str) -> bool {
     let Some(key) = &caller.virtual_key else { return true };
     let group = snapshot.alias(model).map(|alias| alias.group.as_str());
@@ -169,9 +172,16 @@ pub fn may_use(snapshot: &Snapshot, caller: &Caller, model: &str) -> bool {
     let team = caller.team.as_ref();
     let configured = team.and_then(|team| snapshot.payers.teams.get(team));
     let kept = team.and_then(|team| kept_team(snapshot, team));
-    allows(&key.models, &names)
-        && configured.is_none_or(|team| allows(&team.models, &names))
-        && kept.is_none_or(|known| allows(&known.team.models, &names))
+    let with_provider = LazyCell::new(|| {
+        let provider = config::provider_of(model).filter(|_| !model.contains('/'))?;
+        Some(format!("{provider}/{model}"))
+    });
+    let lets_in = |models: &[String]| {
+        allows(models, &names) || with_provider.as_ref().is_some_and(|name| allows_by_pattern(models, name))
+    };
+    lets_in(&key.models)
+        && configured.is_none_or(|team| lets_in(&team.models))
+        && kept.is_none_or(|known| lets_in(&known.team.models))
 }
 
 /// The same as a refusal.

@@ -426,9 +426,14 @@ pub(super) async fn collect(
 /// provider asked for, up to a minute; else 0.5 s doubled each time, at most 8 s, and up to 0.75 s more so that
 /// many do not return at once; never less than the configured `retry_after`. `None` where the provider asks for
 /// more than a minute: the client is told so instead.
-pub(super) fn pause(context: &RequestContext<'_>, fault: &AttemptFault, attempt: u32, seed: u64) -> Option<Duration> {
+pub(super) fn pause(
+    context: &RequestContext<'_>,
+    wanted: Option<Duration>,
+    attempt: u32,
+    seed: u64,
+) -> Option<Duration> {
     let least = context.snapshot.settings.retry_after;
-    if let Some(wanted) = fault.retry_after.filter(|wanted| !wanted.is_zero()) {
+    if let Some(wanted) = wanted.filter(|wanted| !wanted.is_zero()) {
         return (wanted <= Duration::from_secs(60)).then_some(wanted.max(least));
     }
     let doubled = Duration::from_millis(500).saturating_mul(1 << attempt.saturating_sub(1).min(4));

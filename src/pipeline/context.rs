@@ -100,6 +100,7 @@ impl<'a> RequestContext<'a> {
         told: Option<&mut Explanation>,
     ) -> Result<Self, Refusal> {
         steering::refuse(&request)?;
+        let mut retry = group.config.failures.of(&request.model).retry;
         let priority = priority(&mut request);
         arrival.tags.append(&mut take_tags(&mut request));
         for tag in own_tags(snapshot, &arrival.caller) {
@@ -113,7 +114,6 @@ impl<'a> RequestContext<'a> {
         let prompt::Prompt { request, items, note, grown, built_by } = prompt;
         let eligible = eligible.taking(group, &request)?;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = *arrival;
-        let mut retry = group.config.retry;
         retry.retries = wishes.retries.unwrap_or(retry.retries);
         Ok(Self {
             id,

@@ -42,7 +42,7 @@ pub(super) async fn serve(
     arrival.wishes.model = arrival.caller.virtual_key.is_some().then(|| request.model.clone());
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
-    if most == 0 || !arrival.wishes.any(&first) {
+    if most == 0 || !arrival.wishes.any(&first.config.failures.of(&request.model).fallbacks) {
         return in_group(
             gateway,
             guard,
@@ -62,10 +62,11 @@ pub(super) async fn serve(
     let mut counted = Counted::default();
     loop {
         let may_go_on = chain.tried.len() <= most;
-        let leads_on = |cause| may_go_on && chain.leads_on(wishes.after(&group, cause));
+        let lists = &group.config.failures.of(&asked.model).fallbacks;
+        let leads_on = |cause| may_go_on && chain.leads_on(wishes.after(lists, cause));
         let held_back = Some(Cause::ContentPolicy);
         let elsewhere =
-            Elsewhere { any: leads_on(None), held_back: wishes.takes_held_back(&group) && leads_on(held_back) };
+            Elsewhere { any: leads_on(None), held_back: wishes.takes_held_back(lists) && leads_on(held_back) };
         let elsewhere = (elsewhere, &mut counted);
         let answer = in_group(gateway, guard, snapshot, &group, arrival.clone(), asked, elsewhere).await;
         let refusal = match answer {
@@ -77,7 +78,7 @@ pub(super) async fn serve(
         if !may_go_on || guard.is_spent(snapshot) || !may_fall_back(kind, cause) {
             break;
         }
-        chain.then(wishes.after(&group, cause));
+        chain.then(wishes.after(lists, cause));
         let Some((target, next)) = chain.next(snapshot) else { break };
         tracing::info!(id = %guard.id(), from = %group.config.name, to = %target.group, fault = kind.as_str(), "another group takes over");
         asked =
@@ -131,6 +132,8 @@ fn tell(primary: &mut Option<Refusal>, group: &GroupName, refusal: Refusal) {
         Some(first) => {
             first.message =
                 format!("{}; fallback `{group}`: {} ({})", first.message, refusal.message, refusal.kind.as_str());
+            // Whoever is back first serves it.
+            first.retry_after = first.retry_after.map(|wait| refusal.retry_after.map_or(wait, |other| wait.min(other)));
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::fault::{AttemptFault, Cause, FaultKind};
 
 use super::RequestContext;
 
-/// Whether a reply whose first alternative ended so counts as held back, after words or without any.
-fn is_held_back(finish: Option<&FinishReason>, words: bool) -> bool {
-    finish.is_some_and(|finish| *finish.told(words) == FinishReason::ContentFilter)
+/// Whether a reply whose first alternative ended so counts as held back: not where the model `declined` in words of its own.
+fn is_held_back(finish: Option<&FinishReason>, declined: bool) -> bool {
+    finish.is_some_and(|finish| *finish.told(declined) == FinishReason::ContentFilter)
 }
 
 /// A whole reply.
@@ -17,10 +17,9 @@ fn is_held_back(finish: Option<&FinishReason>, words: bool) -> bool {
 /// It was held back, and another group takes over.
 pub(super) fn whole(context: &RequestContext<'_>, reply: &Reply) -> Result<(), AttemptFault> {
     let first = reply.choices.first();
-    let words = first.is_some_and(|choice| choice.parts.iter().any(|part| part.kind.length() > 0));
     let declined =
         first.is_some_and(|choice| choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_))));
-    let held_back = first.is_none_or(|choice| is_held_back(choice.finish.as_ref(), words || declined));
+    let held_back = first.is_none_or(|choice| is_held_back(choice.finish.as_ref(), declined));
     if context.leaves_held_back && held_back { Err(fault()) } else { Ok(()) }
 }
 

@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::catalog::LeftOut;
 use crate::chat::{ChatRequest, check_path};
-use crate::failover::{Overrides, Target, WITHOUT_EFFECT};
+use crate::failover::{Fallbacks, Overrides, Target, WITHOUT_EFFECT};
 use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::format;
 use crate::id::GroupName;
-use crate::snapshot::{GroupRuntime, Snapshot};
+use crate::snapshot::Snapshot;
 
 use super::context;
 
@@ -157,8 +157,8 @@ impl Wishes {
         })
     }
 
-    /// The groups that take over from `group` after a fault about `cause`.
-    pub(super) fn after<'a>(&'a self, group: &'a GroupRuntime, cause: Option<Cause>) -> &'a [Target] {
+    /// The groups that take over after a fault about `cause`, where `lists` are the configured ones.
+    pub(super) fn after<'a>(&'a self, lists: &'a Fallbacks, cause: Option<Cause>) -> &'a [Target] {
         if self.disabled {
             return &[];
         }
@@ -167,18 +167,18 @@ impl Wishes {
             Some(Cause::ContentPolicy) => &self.content_policy,
             Some(Cause::Credential | Cause::Capability) | None => &None,
         };
-        about.as_ref().or(self.generic.as_ref()).map_or_else(|| group.config.fallbacks.after(cause), Vec::as_slice)
+        about.as_ref().or(self.generic.as_ref()).map_or_else(|| lists.after(cause), Vec::as_slice)
     }
 
-    /// Whether any group takes over from `group`, whatever happens.
-    pub(super) fn any(&self, group: &GroupRuntime) -> bool {
-        let own = self.generic.as_ref().map_or(!group.config.fallbacks.is_empty(), |own| !own.is_empty());
+    /// Whether any group takes over, whatever happens.
+    pub(super) fn any(&self, lists: &Fallbacks) -> bool {
+        let own = self.generic.as_ref().map_or(!lists.is_empty(), |own| !own.is_empty());
         !self.disabled && (own || !self.named.is_empty())
     }
 
     /// Whether another group would take over what moderation refuses, by a list that is there for it.
-    pub(super) fn takes_held_back(&self, group: &GroupRuntime) -> bool {
-        self.content_policy.as_ref().map_or(!group.config.fallbacks.content_policy.is_empty(), |own| !own.is_empty())
+    pub(super) fn takes_held_back(&self, lists: &Fallbacks) -> bool {
+        self.content_policy.as_ref().map_or(!lists.content_policy.is_empty(), |own| !own.is_empty())
     }
 
     /// All groups that the client names, as it names them.

@@ -17,7 +17,7 @@ pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> 
     let mut rules: BTreeMap<DeploymentId, BreakerRule> = BTreeMap::new();
     for group in settings.catalog.groups.values() {
         let single = is_served_by_one(group);
-        let alone = single && group.fallbacks.generic.is_empty();
+        let alone = single && group.failures.all().all(|one| one.fallbacks.generic.is_empty());
         for deployment in &group.deployments {
             let own = &deployment.failures;
             let policy = if own.allowed_fails_policy == ByClass::default() {

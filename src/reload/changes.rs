@@ -102,7 +102,7 @@ fn configured(before: &Group, after: &Group) -> Vec<String> {
     let router = |group: &Group| RouterChoice { at: Arc::default(), ..group.router.clone() };
     let builder = |group: &Group| group.builder.clone().map(|choice| BuilderChoice { at: Arc::default(), ..choice });
     let parser = |group: &Group| group.parser.clone().map(|choice| ParserChoice { at: Arc::default(), ..choice });
-    let rules = |group: &Group| format!("{:?}{:?}{:?}", group.tag_filter, group.retry, group.fallbacks);
+    let rules = |group: &Group| format!("{:?}{:?}", group.tag_filter, group.failures);
     let others = [
         (router(before) != router(after), "router's entry"),
         (builder(before) != builder(after), "prompt builder's entry"),

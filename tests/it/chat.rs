@@ -273,7 +273,7 @@ async fn no_part_of_a_key_comes_back_from_a_provider() {
     let page = |before: usize| {
         format!("<html>\n{}<p>Unknown key: sk-very-secret or {}", "word ".repeat(before), "word ".repeat(99))
     };
-    let error = json!({"error": {"message": "the key sk-very-secret, sent as sk-header-secret, was revoked",
+    let error = json!({"error": {"message": "the key sk-very-secret, sent as sk-header-secret to ?k=sk-query-secret, was revoked",
         "type": "invalid_request_error", "code": "sk-very-secret"}});
     // As providers mask keys themselves.
     let masked = ["sk-v**et", "sk-very...", "sk-…cret", "'*****cret'", "sk-h***et"];
@@ -293,7 +293,7 @@ async fn no_part_of_a_key_comes_back_from_a_provider() {
     let upstream = ScriptedUpstream::start(steps).await;
     let config = config(&[("one", "openai", &upstream.origin())]).replace(
         "api_key: sk-very-secret",
-        "api_key: sk-very-secret, extra_headers: {x-other: Token sk-header-secret}",
+        "api_key: sk-very-secret, extra_headers: {x-other: Token sk-header-secret}, extra_query: {k: sk-query-secret}",
     );
     let gateway = Gateway::start(&config).await;
     for index in 0..count {

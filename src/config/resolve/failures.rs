@@ -1,13 +1,14 @@
 //! From what files say about failures to what is done: fallbacks of each group, retries by class of fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::catalog::Pattern;
 use crate::config::reader::Reader;
 use crate::config::settings::Alias;
 use crate::config::shape::{FallbackEntry, FallbackLists, TargetEntry};
 use crate::config::yaml::Place;
-use crate::failover::{ByClass, Fallbacks, Overrides, RetryRule, Target};
+use crate::failover::{ByClass, FailurePolicies, FailurePolicy, Fallbacks, Overrides, RetryRule, Target};
 use crate::id::GroupName;
 
 use super::groups::Groups;
@@ -38,7 +39,7 @@ impl Failures {
         reader: &Reader<'_>,
         groups: &Groups,
         aliases: &BTreeMap<GroupName, Alias>,
-    ) -> BTreeMap<GroupName, (RetryRule, Fallbacks)> {
+    ) -> BTreeMap<GroupName, FailurePolicies> {
         for (name, (at, _)) in &self.of_groups {
             if !groups.serves(name) && !aliases.contains_key(name.as_str()) {
                 reader.problem(*at, format!("there is no group `{name}`"), groups.did_you_mean(name));
@@ -53,31 +54,55 @@ impl Failures {
         }
         let context_window = known.entries(lists.context_window.as_deref().unwrap_or_default());
         let content_policy = known.entries(lists.content_policy.as_deref().unwrap_or_default());
-        let mut other_names: BTreeMap<&GroupName, Vec<&GroupName>> = BTreeMap::new();
-        for (alias, Alias { group, .. }) in aliases {
-            other_names.entry(group).or_default().push(alias);
-        }
+        let policy = |asked: &str, group: &GroupName| FailurePolicy {
+            retry: self.retry(asked, group),
+            fallbacks: Fallbacks {
+                generic: taking_over(&generic, asked, group),
+                context_window: taking_over(&context_window, asked, group),
+                content_policy: taking_over(&content_policy, asked, group),
+            },
+        };
+        let said: BTreeSet<&String> = [&generic, &context_window, &content_policy]
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .chain(self.of_groups.keys())
+            .collect();
+        let others: Vec<&String> = said.into_iter().filter(|name| name.as_str() != ANY && !groups.has(name)).collect();
         let of = |name: &GroupName| {
-            let others = other_names.get(name).map_or(&[][..], Vec::as_slice);
-            let retry = self.of_groups.get(name.as_str());
-            let retry = retry.map_or(self.retry, |(_, by_class)| RetryRule { by_class: *by_class, ..self.retry });
-            let fallbacks = Fallbacks {
-                generic: of_group(&generic, name, others),
-                context_window: of_group(&context_window, name, others),
-                content_policy: of_group(&content_policy, name, others),
+            // Names that fit a pattern are many: whichever of them leads here is looked for when it is asked for.
+            let leads_here = |other: &str| match aliases.get(other) {
+                Some(alias) => alias.group == *name,
+                None => Pattern::parse(name.as_str()).is_some(),
             };
-            (name.clone(), (retry, fallbacks))
+            let named = others.iter().filter(|other| leads_here(other));
+            let mut named: BTreeMap<_, _> = named.map(|other| ((*other).clone(), policy(other, name))).collect();
+            let own = policy(name.as_str(), name);
+            if !named.is_empty() {
+                // What is said of it stands above what is said of its name without the provider.
+                named.insert(name.to_string(), own.clone());
+            }
+            (name.clone(), FailurePolicies { own, named })
         };
         groups.names().map(of).collect()
     }
+
+    /// By the name that is asked for, or the group's.
+    fn retry(&self, asked: &str, group: &GroupName) -> RetryRule {
+        let said = self.of_groups.get(asked).or_else(|| self.of_groups.get(group.as_str()));
+        said.map_or(self.retry, |(_, by_class)| RetryRule { by_class: *by_class, ..self.retry })
+    }
 }
 
-/// LiteLLM's look-up: the name, the name without its provider, another name of the group, any group. No group takes over from itself.
-fn of_group(lists: &BTreeMap<String, Vec<Target>>, name: &GroupName, other_names: &[&GroupName]) -> Vec<Target> {
-    let stripped = || name.as_str().split_once('/').and_then(|(_, model)| lists.get(model));
-    let alias = || other_names.iter().find_map(|alias| lists.get(alias.as_str()));
-    let found = lists.get(name.as_str()).or_else(stripped).or_else(alias).or_else(|| lists.get(ANY));
-    found.into_iter().flatten().filter(|target| target.group != *name).cloned().collect()
+/// LiteLLM's look-up: the name that is asked for, the name without its provider, the same of the group, any group. No group takes over from
+/// itself.
+fn taking_over(lists: &BTreeMap<String, Vec<Target>>, asked: &str, group: &GroupName) -> Vec<Target> {
+    let of = |name: &str| {
+        let stripped = || name.split_once('/').and_then(|(_, model)| lists.get(model));
+        lists.get(name).or_else(stripped)
+    };
+    let found = of(asked).or_else(|| of(group.as_str())).or_else(|| lists.get(ANY));
+    let is_other = |target: &&Target| target.group != *group && target.group.as_str() != asked;
+    found.into_iter().flatten().filter(is_other).cloned().collect()
 }
 
 struct Known<'a, 'e> {
@@ -90,11 +115,25 @@ impl Known<'_, '_> {
     /// The lists by source. Of a source named twice the first counts, as in LiteLLM.
     fn entries(&self, entries: &[FallbackEntry]) -> BTreeMap<String, Vec<Target>> {
         let mut lists = BTreeMap::new();
-        for FallbackEntry { source, targets } in entries {
+        for FallbackEntry { at, source, targets } in entries {
+            if !self.is_asked_for(source) {
+                let hint = self.groups.did_you_mean(source);
+                self.reader.leave_out(*at, format!("no request is for `{source}`, which has fallbacks"), hint);
+            }
             let targets = self.targets(targets);
             lists.entry(source.clone()).or_insert(targets);
         }
         lists
+    }
+
+    /// Whether a request may be for this name, with its provider or without. Patterns may serve any without.
+    fn is_asked_for(&self, name: &str) -> bool {
+        let Self { groups, aliases, .. } = self;
+        let fits = |group: &GroupName| {
+            let stripped = group.as_str().split_once('/').is_some_and(|(_, model)| model == name);
+            stripped || Pattern::parse(group.as_str()).is_some()
+        };
+        name == ANY || groups.has(name) || aliases.contains_key(name) || groups.names().any(fits)
     }
 
     fn targets(&self, targets: &[TargetEntry]) -> Vec<Target> {

@@ -17,7 +17,7 @@ use crate::config::shape::{
     AliasEntry, BuilderGrants, EmbeddingEntry, JudgeEntry, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup,
 };
 use crate::config::yaml::Place;
-use crate::failover::{Fallbacks, RetryRule};
+use crate::failover::FailurePolicies;
 use crate::id::{DeploymentId, GroupName, PolicyName};
 
 /// The share of replies that is judged where a judge is named and no share.
@@ -92,17 +92,14 @@ impl Groups {
     }
 
     /// Every group, whole.
-    pub(super) fn finish(
-        self,
-        mut failures: BTreeMap<GroupName, (RetryRule, Fallbacks)>,
-    ) -> BTreeMap<GroupName, Arc<Group>> {
+    pub(super) fn finish(self, mut failures: BTreeMap<GroupName, FailurePolicies>) -> BTreeMap<GroupName, Arc<Group>> {
         let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers, .. } = self;
         let (mut judges, mut embeddings) = (self.judges, self.embeddings);
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
             let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
             let (judge, embedding) = (judges.remove(&name), embeddings.remove(&name));
-            let (retry, fallbacks) = failures.remove(&name).unwrap_or_default();
+            let failures = failures.remove(&name).unwrap_or_default();
             let filtered = tag_filtering.get(&name).copied().unwrap_or(tags.on);
             let (pattern, tag_filter) = (Pattern::parse(name.as_str()), filtered.then(|| tags.filter.clone()));
             let group = Group {
@@ -115,8 +112,7 @@ impl Groups {
                 judge,
                 embedding,
                 tag_filter,
-                retry,
-                fallbacks,
+                failures,
             };
             (name, Arc::new(group))
         };

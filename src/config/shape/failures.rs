@@ -21,6 +21,7 @@ pub(in crate::config) struct FallbackLists {
 /// A group, and those that take over from it.
 #[derive(Clone)]
 pub(in crate::config) struct FallbackEntry {
+    pub(in crate::config) at: Place,
     /// `*` is any group.
     pub(in crate::config) source: String,
     pub(in crate::config) targets: Vec<TargetEntry>,
@@ -64,7 +65,8 @@ fn entries(section: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<Fallb
     let node = section.get(key, Kind::List)?;
     let reader = section.reader();
     let maps = reader.list(node, key).iter();
-    let sources = maps.flat_map(|map| reader.map(map, key)).map(|Entry { key: source, node, .. }| FallbackEntry {
+    let sources = maps.flat_map(|map| reader.map(map, key)).map(|Entry { key: source, at, node }| FallbackEntry {
+        at: *at,
         source: source.clone(),
         targets: targets(section, node, source),
     });

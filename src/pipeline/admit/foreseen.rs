@@ -61,7 +61,8 @@ pub(in crate::pipeline) fn foreseen(
         return if unknown { Ok(None) } else { Err(NotHere::Refused(never())) };
     };
     let until = now + wait;
-    let elsewhere = context.snapshot.settings.max_fallbacks > 0 && context.wishes.any(context.group);
+    let lists = &context.group.config.failures.of(&context.request.model).fallbacks;
+    let elsewhere = context.snapshot.settings.max_fallbacks > 0 && context.wishes.any(lists);
     if until <= context.wait_deadline(now) && !(elsewhere && reason == WaitReason::Breaker) {
         return Ok(Some(wait));
     }

@@ -13,6 +13,7 @@ use crate::record::{Ending, Record};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 mod callers;
+mod names;
 mod porters;
 
 /// Answers by the host: `ok-…` replies, `later-SECONDS` says when to come again, `hangs-…` never answers; any other name is the status and body
@@ -43,6 +44,9 @@ const CUT: &str = concat!(
     r#"data: {"id":"1","model":"m","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#,
     "\n\n",
 );
+
+/// In Anthropic's words, of which some were said.
+const DECLINED: &str = r#"{"id": "1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "I"}], "stop_reason": "refusal", "usage": {"input_tokens": 5, "output_tokens": 1}}"#;
 
 impl Hosts {
     fn called(&self) -> Vec<String> {
@@ -80,6 +84,7 @@ impl Upstream for Hosts {
                 r#"{"error": {"message": "exceeded token rate limit. Please retry after 4 seconds.", "code": "429"}}"#,
             ),
             "denied" => (401, r#"{"error": {"message": "who are you"}}"#),
+            "declines" => (200, DECLINED),
             "none" => (200, NONE),
             "streams" => (200, STREAM),
             "cut" => (200, CUT),
@@ -201,6 +206,10 @@ async fn a_reply_that_moderation_held_back_goes_on_only_where_a_group_is_there_f
     for rest in ["", "router_settings: {fallbacks: [{a: [b]}]}"] {
         assert_eq!(Scene::new(&groups, rest).ask("").await.unwrap().group.as_str(), "a", "{rest}");
     }
+    let claude = "- {model_name: a, litellm_params: {model: anthropic/claude-sonnet-4-5, api_base: 'http://declines-1', api_key: k}}\n";
+    let list = claude.to_owned() + &deployment("b", "ok-b", "");
+    let scene = Scene::of(&list, "router_settings: {content_policy_fallbacks: [{a: [b]}]}");
+    assert_eq!(scene.ask("").await.unwrap().group.as_str(), "b", "its clients would read `content_filter`");
     // Of several that hold it back, the first one's words.
     let settings = "router_settings: {content_policy_fallbacks: [{a: [b]}, {b: [a]}]}";
     assert_eq!(Scene::new(&[("a", "held-1"), ("b", "held-2")], settings).ask("").await.unwrap().group.as_str(), "b");
