@@ -83,7 +83,7 @@ pub(super) async fn keys(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
             let name = known.map_or_else(|| line.name.clone(), |known| known.key.name());
             json!({"api_key": line.name, "key_name": name, "key_alias": alias, "total_spend": line.cost_nano_usd.as_usd()})
         };
-        Ok(names.together(reader.spend(By::Key, &asked.period)?).iter().take(asked.limit).map(line).collect())
+        Ok(reader.spend(By::Key, &asked.period)?.iter().take(asked.limit).map(line).collect())
     };
     answer(&app, &uri, &headers, Asked::of(&uri, &["limit"]), read).await
 }
@@ -202,23 +202,6 @@ impl Names {
         };
         let before = self.renewed.iter().filter(|(_, now)| wanted.contains(*now)).map(|(before, _)| before);
         Some(wanted.iter().chain(before).cloned().collect())
-    }
-
-    /// Lines of keys, those of one that was renewed in the line of what took its place; the dearest first.
-    fn together(&self, lines: Vec<Spend>) -> Vec<Spend> {
-        let mut all: BTreeMap<String, Spend> = BTreeMap::new();
-        for line in lines {
-            let name = self.now(&line.name).to_owned();
-            if let Some(one) = all.get_mut(&name) {
-                one.cost_nano_usd += line.cost_nano_usd;
-                one.alias = one.alias.take().or(line.alias);
-            } else {
-                all.insert(name.clone(), Spend { name, ..line });
-            }
-        }
-        let mut all: Vec<Spend> = all.into_values().collect();
-        all.sort_by_key(|line| Reverse(line.cost_nano_usd));
-        all
     }
 }
 

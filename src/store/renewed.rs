@@ -3,15 +3,19 @@
 //! The rows of a ledger keep the digest that a request was asked with. Which digests were one key is in a table of its own, which is made by
 //! whoever looks for it first: no version of a ledger is bound to have it.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::keys::{KeyStore, Source, lock};
 use super::postgres::LOCK;
+use super::spend::{Columns, Reader, Spend};
 use crate::virtual_key::KeyHash;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS renewed_keys (old TEXT PRIMARY KEY, token TEXT NOT NULL)";
 const ALL: &str = "SELECT old, token FROM renewed_keys";
+const IS_IN_FILE: &str = "SELECT name FROM sqlite_master WHERE name = 'renewed_keys'";
+const IS_ON_SERVER: &str = "SELECT CAST(to_regclass('renewed_keys') AS TEXT)";
 /// Note that the second took the place of the first: of all that the first had taken the place of, too.
 pub(super) const NOTED: [&str; 3] = [
     "UPDATE renewed_keys SET token = ?2 WHERE token = ?1",
@@ -39,6 +43,50 @@ impl Renewed {
             before.push(old.clone());
             known.insert(new.clone(), before);
         }
+    }
+}
+
+impl Reader {
+    /// What took the place of each key that was renewed, by their digests.
+    fn renewals(&self) -> Result<HashMap<String, String>, String> {
+        let is_there = self.all(self.either(IS_IN_FILE, IS_ON_SERVER), |row| row.text(0))?;
+        // Who only reads makes no table.
+        if !is_there.iter().any(Option::is_some) {
+            return Ok(HashMap::new());
+        }
+        let pair = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
+        let pairs = self.all(ALL, pair)?;
+        Ok(pairs.into_iter().filter(|(old, _)| KeyHash::parse(old).is_some()).collect())
+    }
+
+    /// Lines of keys, those of one that was renewed in the line of what took its place; the dearest first.
+    pub(super) fn together(&self, lines: Vec<Spend>) -> Result<Vec<Spend>, String> {
+        let renewed = self.renewals()?;
+        let mut all: BTreeMap<String, Spend> = BTreeMap::new();
+        for line in lines {
+            let name = renewed.get(&line.name).unwrap_or(&line.name).clone();
+            if let Some(one) = all.get_mut(&name) {
+                one.add(line);
+            } else {
+                all.insert(name.clone(), Spend { name, ..line });
+            }
+        }
+        let mut all: Vec<Spend> = all.into_values().collect();
+        all.sort_by_key(|line| Reverse(line.cost_nano_usd));
+        Ok(all)
+    }
+}
+
+impl Spend {
+    /// Another line of the same.
+    fn add(&mut self, other: Self) {
+        let Self { name: _, alias, requests, input_tokens, output_tokens, cost_nano_usd, unpriced } = other;
+        self.alias = self.alias.take().or(alias);
+        self.requests += requests;
+        self.input_tokens += input_tokens;
+        self.output_tokens += output_tokens;
+        self.cost_nano_usd += cost_nano_usd;
+        self.unpriced += unpriced;
     }
 }
 

@@ -213,7 +213,7 @@ impl Reader {
         Self(Source::Server(server))
     }
 
-    /// Adds up, the dearest first; days in their order.
+    /// Adds up, the dearest first; days in their order. What a key spent before it was renewed counts as the one's that took its place.
     ///
     /// # Errors
     /// A day that is none; a ledger that cannot be read.
@@ -256,7 +256,16 @@ impl Reader {
                 unpriced: row.count(5)?,
             })
         };
-        self.rows(&text, &self.span(span), line)
+        let lines = self.rows(&text, &self.span(span), line)?;
+        if by == By::Key { self.together(lines) } else { Ok(lines) }
+    }
+
+    /// A query of a file, or of a server.
+    pub(super) const fn either(&self, file: &'static str, server: &'static str) -> &'static str {
+        match self.0 {
+            Source::File(_) => file,
+            Source::Server(_) => server,
+        }
     }
 
     /// A span as rows are found by it here: by the ids of who arrived then, which a file has in order, or by the times.
@@ -447,7 +456,11 @@ impl Reader {
     }
 
     /// Every row of a statement without parameters.
-    fn all<T>(&self, text: &'static str, line: impl Fn(&Columns<'_>) -> Result<T, String>) -> Result<Vec<T>, String> {
+    pub(super) fn all<T>(
+        &self,
+        text: &'static str,
+        line: impl Fn(&Columns<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
         match &self.0 {
             Source::File(database) => {
                 let mut statement = database.prepare(text).map_err(|fault| fault.to_string())?;

@@ -35,6 +35,11 @@ pub(super) fn spend_of_renewed_keys(place: &Place) {
     assert_eq!(took(&ledger), [is(2), is(2), None]);
     let renewals = ledger.keys().renewals().unwrap();
     assert_eq!(names.map(|name| renewals.get(&name.to_string()).cloned()), [is(2), is(2), None]);
+    let lines = || place.read().unwrap().spend(By::Key, &Period::default()).unwrap();
+    let told = |lines: Vec<Spend>| {
+        lines.into_iter().map(|one| (Some(one.name), one.requests, one.cost_nano_usd.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(lines()), [(is(2), 2, 200)]);
     // It comes back to what it was first.
     ledger.keys().replace(&key(2), &key(0)).unwrap();
     for ledger in [ledger, place.write().unwrap()] {
