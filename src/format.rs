@@ -28,6 +28,7 @@ mod in_path;
 mod in_words;
 mod json;
 mod meant;
+mod media_type;
 mod openai;
 mod overflow;
 mod plain_words;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::quirks::{Quirks, Schemas};
+use super::quirks::Schemas;
 use super::rest::Report;
 use crate::chat::OutputFormat;
 
@@ -10,16 +10,16 @@ use crate::chat::OutputFormat;
 const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no text around it, no code fence.";
 
 /// What is asked of a model to reply with any JSON, where its format `has_a_mode` for that or not, or with JSON of a schema where the provider
-/// knows none. Nothing holds the model to a schema then: where that was wanted it is reported.
+/// knows none, or not this one. Nothing holds the model to a schema then: where that was wanted it is reported.
 pub(super) fn json(
     output: Option<&OutputFormat>,
-    quirks: &Quirks,
+    schemas: Schemas,
     has_a_mode: bool,
     report: &mut Report,
 ) -> Option<Cow<'static, str>> {
     match output? {
         OutputFormat::JsonObject if !has_a_mode => Some(Cow::Borrowed(JSON_ONLY)),
-        OutputFormat::JsonSchema { description, schema, strict, .. } if quirks.schemas() == Schemas::Words => {
+        OutputFormat::JsonSchema { description, schema, strict, .. } if schemas == Schemas::Words => {
             if *strict == Some(true) {
                 report.dropped.push("response_format.json_schema.strict".to_owned());
             }

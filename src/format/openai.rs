@@ -30,6 +30,7 @@ mod encode;
 mod encoder;
 mod error;
 mod history;
+mod instructions;
 mod logprobs;
 mod message;
 mod parse;

@@ -70,6 +70,10 @@ pub(super) enum Want {
     Signatures,
     /// The last word by somebody else: its models take no beginning of the reply.
     LastWord,
+    /// Instructions in one message before all others.
+    InstructionsFirst,
+    /// Words in each turn of the assistant's that calls nothing.
+    Words,
 }
 
 /// What models take of sampling.
@@ -437,6 +441,8 @@ impl Quirks {
                 Want::AllowedTools => "-tools that are not allowed",
                 Want::Signatures => "+a word that a call has no signature",
                 Want::LastWord => "takes no beginning of the reply",
+                Want::InstructionsFirst => "instructions in one message before all others",
+                Want::Words => "-turns in which the assistant says nothing",
             };
             words.to_owned()
         }));

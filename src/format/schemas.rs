@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::quirks::Schemas;
+use crate::chat::OutputFormat;
+
 /// Keywords that no grammar of Claude's holds a model to, and that are refused: what they say is said in the description, as
 /// the vendor's own SDK does it (`anthropic` 2.14.0 on `PyPI`, `lib/_parse/_transform.py`). The list is `litellm`'s, which
 /// knows what is refused.
@@ -75,6 +78,30 @@ pub(super) fn for_claude(schema: &Value) -> Value {
         taken.insert("description".to_owned(), description.into());
     }
     Value::Object(taken)
+}
+
+/// How a reply of this shape is asked for where a grammar closes every object: in words where the names in one are the model's to find, which
+/// a grammar would leave it without.
+pub(super) fn asked_for(output: Option<&OutputFormat>, known: Schemas) -> Schemas {
+    match output {
+        Some(OutputFormat::JsonSchema { schema, .. }) if is_open(schema) => Schemas::Words,
+        _ => known,
+    }
+}
+
+/// Whether an object in it has names that it does not tell.
+fn is_open(schema: &Value) -> bool {
+    let Value::Object(fields) = schema else { return false };
+    let has = |name: &str| fields.get(name).and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+    let additional = fields.get("additionalProperties");
+    let is_shut = additional == Some(&Value::Bool(false));
+    let tells = ["properties", "anyOf", "oneOf", "allOf", "$ref"].into_iter().any(|name| fields.contains_key(name));
+    if has("additionalProperties") || has("patternProperties") || (is_object(fields) && !tells && !is_shut) {
+        return true;
+    }
+    let inside = ["properties", "$defs", "definitions"].into_iter().filter_map(|name| fields.get(name)?.as_object());
+    let kinds = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|name| fields.get(name)?.as_array());
+    inside.flat_map(Map::values).chain(kinds.flatten()).chain(fields.get("items")).any(is_open)
 }
 
 /// Whether a grammar holds to this keyword, or nobody minds it.
@@ -174,6 +201,33 @@ mod tests {
         });
         assert_eq!(for_claude(&schema), expected);
         assert_eq!(for_claude(&expected), expected, "what is taken stays");
+    }
+
+    #[test]
+    fn names_that_are_the_model_s_to_find_are_asked_for_in_words() {
+        let object = |fields: Value| json!({"type": "object", "properties": {"a": fields}});
+        let asked = |schema: &Value| {
+            let (name, description, strict) = (None, None, None);
+            let output = OutputFormat::JsonSchema { name, description, schema: schema.clone(), strict };
+            asked_for(Some(&output), Schemas::Field)
+        };
+        for (schema, how) in [
+            (object(json!({"type": "object", "additionalProperties": {"type": "string"}})), Schemas::Words),
+            (object(json!({"type": "object"})), Schemas::Words),
+            (object(json!({"anyOf": [{"type": "object"}, {"type": "null"}]})), Schemas::Words),
+            (
+                object(json!({"type": "array", "items": {"type": "object", "additionalProperties": true}})),
+                Schemas::Words,
+            ),
+            (json!({"$defs": {"x": {"type": "object"}}, "$ref": "#/$defs/x"}), Schemas::Words),
+            (object(json!({"type": "string"})), Schemas::Field),
+            (object(json!({"type": "object", "properties": {}})), Schemas::Field),
+            (object(json!({"type": "object", "additionalProperties": false})), Schemas::Field),
+            (json!({"type": "object", "properties": {"a": {}}, "additionalProperties": true}), Schemas::Field),
+        ] {
+            assert_eq!(asked(&schema), how, "{schema}");
+        }
+        assert_eq!(asked_for(None, Schemas::Field), Schemas::Field);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod arbitrary;
 mod details;
 mod documents;
 mod golden;
+mod imitators;
 mod logprobs;
 mod round_trip;
 mod streams;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::chat::{ChatRequest, Message, PartKind, Rest, Role, ToolChoice};
 
+use super::prefill;
 use super::rest::Report;
 
 /// The least `top_p` that is taken beside thinking.
@@ -61,6 +62,13 @@ pub(super) fn began_without(messages: &[Message]) -> bool {
         }
     }
     called && !thought
+}
+
+/// Whether the conversation ends in the beginning of a reply before which nothing was thought: a model that is to think by a budget would
+/// have to think first.
+pub(super) fn is_begun(messages: &[Message]) -> bool {
+    let begun = prefill::beginning(messages, true).and_then(|place| messages.get(place));
+    begun.is_some_and(|begun| !begun.parts.iter().any(|part| is_sealed(&part.kind)))
 }
 
 /// The effort nearest to a budget of tokens.

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::chat::{ImageSource, Part, PartKind};
 use crate::format::json::Json;
+use crate::format::media_type::known;
 use crate::format::prefill::is_blank;
 use crate::format::quirks::Thought;
 use crate::format::read::{Fields, Mismatch, Path};
@@ -230,9 +231,12 @@ fn image(block: &mut Object<'_>, source: &ImageSource, place: &dyn Fn() -> Strin
         }
         ImageSource::Base64 { media_type, data, detail } => {
             out.field("type", "base64");
-            // A name that is common and none; its own clients are told so by the provider.
-            let misnamed = media_type == "image/jpg" && !report.same_dialect;
-            out.field("media_type", if misnamed { "image/jpeg" } else { media_type.as_str() });
+            // Its own clients are told by the provider what is none.
+            if report.same_dialect {
+                out.field("media_type", media_type);
+            } else {
+                out.field("media_type", &*known(media_type));
+            }
             out.field("data", data);
             detail
         }

@@ -66,7 +66,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
         let messages = if report.same_dialect { messages } else { prefill::trimmed(messages) };
         // Its own clients' schemas are theirs.
         let foreign = request.output.as_ref().filter(|_| !report.same_dialect);
-        let json = in_words::json(foreign, target.quirks, false, &mut report);
+        let json = in_words::json(foreign, schemas::asked_for(foreign, target.quirks.schemas()), false, &mut report);
         let in_field = json.is_none().then_some(request.output.as_ref()).flatten();
         let json = json.map(|words| Part::from(PartKind::Text(words.into_owned())));
         history::conversation(&messages, json.as_ref(), &mut object, &mut report);

@@ -7,6 +7,7 @@ use super::messages::cache_point;
 use crate::chat::{ImageSource, Part, PartKind, Rest};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
+use crate::format::media_type::known;
 use crate::format::prefill::is_blank;
 use crate::format::quirks::{CachePoints, Quirks, Thought};
 use crate::format::rest::Report;
@@ -137,8 +138,8 @@ fn input(arguments: &str) -> Value {
 fn picture(source: &ImageSource, path: &dyn Fn() -> String) -> Result<Value, AttemptFault> {
     match source {
         ImageSource::Base64 { media_type, data, .. } => {
-            let format = media_type.strip_prefix("image/").unwrap_or(media_type);
-            let format = if format == "jpg" { "jpeg" } else { format };
+            let kind = known(media_type);
+            let format = kind.strip_prefix("image/").unwrap_or(&kind);
             Ok(json!({"image": {"format": format, "source": {"bytes": data}}}))
         }
         ImageSource::Url { url, .. } if url.starts_with("s3://") => {

@@ -76,7 +76,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
-        let json = in_words::json(request.output.as_ref(), target.quirks, false, &mut report);
+        let asked = schemas::asked_for(request.output.as_ref(), target.quirks.schemas());
+        let json = in_words::json(request.output.as_ref(), asked, false, &mut report);
         let said = prefill::trimmed(Cow::Borrowed(request.messages.as_slice()));
         messages::write(&said, json.as_deref(), &ids, target.quirks, &mut object, &mut report)?;
         let mut rest = request.rest.clone();

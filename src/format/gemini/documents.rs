@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::chat::ImageSource;
+use crate::format::media_type::known;
 use crate::format::rest::Report;
 
 /// What is said of a document beside what it is. Its name is for the client.
@@ -15,7 +16,7 @@ pub(super) fn unsaid(value: &Value, report: &mut Report, path: &dyn Fn() -> Stri
 
 pub(super) fn picture(source: &ImageSource) -> Value {
     match source {
-        ImageSource::Base64 { media_type, data, .. } => inline(media_type, data),
+        ImageSource::Base64 { media_type, data, .. } => inline(&known(media_type), data),
         ImageSource::Url { url, .. } => {
             // Most pictures are JPEGs where the address says nothing.
             let kind = media_type(url).unwrap_or("image/jpeg");

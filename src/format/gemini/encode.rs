@@ -198,9 +198,9 @@ fn tool_choice(request: &ChatRequest, object: &mut Object<'_>) -> Result<(), Att
 /// The shape of the reply in words, where other dialects' clients ask for one beside tools and the model refuses the two together. Its
 /// own clients are told so by the provider.
 fn shape_in_words(request: &ChatRequest, report: &mut Report) -> Option<Cow<'static, str>> {
-    let quirks = report.quirks;
-    let apart = quirks.schemas() == Schemas::Words && !request.tools.is_empty() && !report.same_dialect;
-    in_words::json(request.output.as_ref().filter(|_| apart), quirks, false, report)
+    let known = report.quirks.schemas();
+    let apart = known == Schemas::Words && !request.tools.is_empty() && !report.same_dialect;
+    in_words::json(request.output.as_ref().filter(|_| apart), known, false, report)
 }
 
 /// How soon it is to be served, in a word of this provider's: the usual way has other names elsewhere.
@@ -234,7 +234,13 @@ fn generation(request: &ChatRequest, has_a_shape: bool, object: &mut Object<'_>,
         left.shift_remove(TIER);
     }
     for (name, here) in SAME {
-        config.optional(here, left.shift_remove(name).filter(|value| !value.is_null()));
+        let Some(value) = left.shift_remove(name).filter(|value| !value.is_null()) else { continue };
+        // Nothing at all is what goes without saying.
+        match quirks.field(name) {
+            None if !report.same_dialect && value.as_f64() == Some(0.0) => {}
+            None if !report.same_dialect => report.lose(name),
+            _ => config.field(here, &value),
+        }
     }
     log_probabilities(&mut left, &mut config);
     if request.user.is_some() {

@@ -277,6 +277,35 @@ fn budgets_of_thinking_are_those_that_a_model_takes() {
 }
 
 #[test]
+fn penalties_are_not_sent_to_models_that_refuse_them() {
+    let quirks = json!({"refuses": ["presence_penalty", "frequency_penalty"]});
+    let refuses: &'static Quirks = Box::leak(Box::new(serde_json::from_value(quirks).unwrap()));
+    let asked = |penalty: f64| json!({"model": "m", "presence_penalty": penalty, "messages": [{"role": "user", "content": "Hi"}]});
+    for (quirks, penalty, told, lost) in [
+        (&NO_QUIRKS, 0.5, json!(0.5), vec![]),
+        (refuses, 0.5, Value::Null, vec!["presence_penalty"]),
+        // It goes without saying.
+        (refuses, 0.0, Value::Null, vec![]),
+    ] {
+        let request = OpenAi
+            .parse(&ClientRequest::post("/v1/chat/completions".parse().unwrap(), asked(penalty).to_string()))
+            .unwrap();
+        let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 100 };
+        let encoded = Gemini.encode(&request, &target).unwrap();
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!((&body["generationConfig"]["presencePenalty"], encoded.lost), (&told, lost));
+    }
+}
+
+#[test]
+fn a_picture_is_of_a_kind_that_there_is() {
+    let part = json!({"type": "image_url", "image_url": {"url": "data:image/jpg;base64,AA=="}});
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": [part]}]});
+    let (sent, _) = sent(&OpenAi, "/v1/chat/completions", &body, &NO_QUIRKS);
+    assert_eq!(sent["contents"][0]["parts"][0]["inlineData"]["mimeType"], "image/jpeg");
+}
+
+#[test]
 fn models_that_are_told_a_level_get_the_next_that_they_know() {
     let quirks = |levels: Value| -> &'static Quirks {
         Box::leak(Box::new(serde_json::from_value(json!({"thinking": {"levels": levels}})).unwrap()))

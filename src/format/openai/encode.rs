@@ -42,8 +42,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
         let ids = CallIds::of(&request.messages, target.quirks.call_ids());
-        let schema = in_words::json(request.output.as_ref(), target.quirks, true, &mut report);
-        history::messages(schema.as_deref(), &request.messages, &ids, &mut object, &mut report)?;
+        let schema = in_words::json(request.output.as_ref(), target.quirks.schemas(), true, &mut report);
+        history::messages(schema.as_deref(), request, &ids, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
         match schema {
@@ -107,8 +107,15 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
             one_tool(tool, index, own, &mut array, report)?;
         }
     }
+    // Here nothing may be said of how tools are called where there are none, and elsewhere it may.
+    let is_written = |tool: &Tool| !matches!(tool, Tool::Other(value) if !own && plain_words::is_search(value));
+    let is_bare = !own && !request.tools.iter().any(is_written);
     match &request.tool_choice {
         None => {}
+        Some(ToolChoice::Auto | ToolChoice::None) if is_bare => {}
+        Some(ToolChoice::Required | ToolChoice::Function(_)) if is_bare => {
+            report.dropped.push("tool_choice".to_owned());
+        }
         Some(ToolChoice::Auto) => object.field("tool_choice", "auto"),
         Some(ToolChoice::None) => object.field("tool_choice", "none"),
         Some(ToolChoice::Required) => object.field("tool_choice", "required"),
@@ -122,7 +129,7 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
         }
         Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
     }
-    report.optional(object, "parallel_tool_calls", request.parallel_tool_calls);
+    report.optional(object, "parallel_tool_calls", request.parallel_tool_calls.filter(|_| !is_bare));
     Ok(())
 }
 

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::attachments::{address, document, is_at_address, is_beside, is_common, is_kept_picture, picture};
 use super::details;
 use super::encode::{type_of, unsupported};
+use super::instructions::{self, is_instruction};
 use super::responses::is_item;
-use crate::chat::{Message, Part, PartKind, Rest, Role};
+use crate::chat::{ChatRequest, Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::{CallIds, signature_beside};
 use crate::format::quirks::{Attachments, Thought, Want};
@@ -23,28 +24,36 @@ use crate::format::write::{Array, Object};
 /// A part and its place in the message, for reports.
 type Placed<'m> = (usize, &'m Part);
 
-/// Writes the messages, before which stands what is asked for in words.
+/// Writes the messages, before which stands what is asked for in words, and what else is to stand there.
 ///
 /// # Errors
 /// `Rejected` where a message holds content only another provider understands.
 pub(super) fn messages(
     words: Option<&str>,
-    messages: &[Message],
+    request: &ChatRequest,
     ids: &CallIds<'_>,
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
+    let messages = request.messages.as_slice();
     let bridge = report.quirks.bridge();
     let begun = messages.last().filter(|_| report.quirks.wants(Want::Prefix)).filter(|message| is_beginning(message));
     let array = object.array("messages");
     let mut history = History { array, beside: Vec::new(), ids, bridge, answered: false, begun };
-    if let Some(words) = words {
+    let gathered = instructions::gathered(request, report);
+    let first: Vec<&str> = words.into_iter().chain(gathered.as_deref().filter(|all| !all.is_empty())).collect();
+    if !first.is_empty() {
         let mut object = history.array.object();
         object.field("role", "system");
-        object.field("content", words);
+        object.field("content", &first.join(instructions::APART));
     }
     for (index, message) in messages.iter().enumerate() {
-        history.message(message, &format!("messages[{index}]"), report)?;
+        let path = format!("messages[{index}]");
+        if gathered.is_some() && is_instruction(message) {
+            instructions::unsaid(message, &path, report);
+        } else {
+            history.message(message, &path, report)?;
+        }
     }
     history.flush(report)
 }
@@ -62,6 +71,18 @@ fn is_untold(message: &Message) -> bool {
     let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning { .. }) || part.kind.redacted().is_some();
     let is_silent = message.parts.iter().all(|part| is_done(part) || is_thought(part));
     message.role == Role::Assistant && message.rest.is_empty() && is_silent && message.parts.iter().any(is_done)
+}
+
+/// Whether the assistant says nothing in a message, as it is told there, and calls nothing.
+fn is_empty(message: &Message, report: &Report) -> bool {
+    let is_silent = |part: &Part| match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.is_empty(),
+        // Of other dialects' thinking nothing goes back.
+        PartKind::Reasoning { .. } => !report.same_dialect,
+        kind => kind.redacted().is_some(),
+    };
+    let calls = report.same_dialect && message.rest.get("tool_calls").is_some_and(|calls| !calls.is_null());
+    message.role == Role::Assistant && !calls && message.parts.iter().all(is_silent)
 }
 
 struct History<'w, 'm> {
@@ -88,8 +109,9 @@ impl<'m> History<'_, 'm> {
         if others.is_empty() && !message.parts.is_empty() {
             return Ok(());
         }
-        if is_untold(message) {
-            report.dropped.extend(others.iter().map(|(index, _)| format!("{path}.content[{index}]")));
+        if is_untold(message) || (report.quirks.wants(Want::Words) && is_empty(message, report)) {
+            let told = |(_, part): &&Placed<'_>| !matches!(&part.kind, PartKind::Text(text) if text.is_empty());
+            report.dropped.extend(others.iter().filter(told).map(|(index, _)| format!("{path}.content[{index}]")));
             return Ok(());
         }
         self.flush(report)?;

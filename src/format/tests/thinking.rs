@@ -123,6 +123,22 @@ fn a_turn_that_began_without_thinking_ends_without_where_thinking_has_a_budget()
     }
 }
 
+/// A model that is to think by a budget would have to think before the words that are begun.
+#[test]
+fn a_reply_that_is_begun_goes_on_without_thinking_where_thinking_has_a_budget() {
+    let budget = quirks(&json!({"effort": "budget"}));
+    let (user, begun) = (json!({"role": "user", "content": "Go"}), json!({"role": "assistant", "content": "{"}));
+    for (messages, is_told) in [(json!([user, begun]), false), (json!([user, begun, user]), true)] {
+        for to in ["anthropic", "bedrock"] {
+            let asked = json!({"reasoning_effort": "low", "messages": messages});
+            let (body, dropped, _) = sent("openai", &asked, to, budget);
+            let own = if to == "bedrock" { &body["additionalModelRequestFields"] } else { &body };
+            assert_eq!(own.get("thinking").is_some(), is_told, "{to}: {body}");
+            assert_eq!(dropped.iter().any(|name| name == "reasoning_effort"), !is_told, "{to}: {body}");
+        }
+    }
+}
+
 /// What models that reason take of sampling: none that is not their own, by any client API.
 #[test]
 fn models_that_reason_are_sent_no_sampling() {

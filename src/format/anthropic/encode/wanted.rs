@@ -30,14 +30,15 @@ pub(super) struct Wanted<'r> {
 
 impl<'r> Wanted<'r> {
     /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced, and a budget in
-    /// the midst of a turn that began without thinking: whoever gave it where signatures are verified, since what its own clients bring
+    /// the midst of a turn that began without thinking, or whose words are begun: whoever gave it where signatures are verified, since what its own clients bring
     /// may have come from another provider.
     pub(super) fn of(request: &'r ChatRequest, bound: u32, report: &mut Report) -> Self {
         let wanted = Self::asked(request, bound, report);
         let may_force = !report.quirks.no_forced_calls();
         let is_forced = wanted.foreign && wanted.thinks() && may_force && thinking::is_call_forced(request);
         let may_be_late = wanted.is_by_budget() && (wanted.foreign || blocks::verifies(report));
-        let is_late = may_be_late && thinking::began_without(&request.messages);
+        let is_begun = wanted.foreign && wanted.is_by_budget() && thinking::is_begun(&request.messages);
+        let is_late = is_begun || (may_be_late && thinking::began_without(&request.messages));
         if !is_forced && !is_late {
             return wanted;
         }

@@ -98,7 +98,8 @@ fn as_claude_takes_it(
     tell(request, quirks, rest, additional, report);
     let told = additional.get(THINKING).and_then(Value::as_object);
     let thinks = told.is_some_and(thinking::is_on);
-    let is_late = told.is_some_and(thinking::is_by_budget) && thinking::began_without(&request.messages);
+    let began = || thinking::began_without(&request.messages) || thinking::is_begun(&request.messages);
+    let is_late = told.is_some_and(thinking::is_by_budget) && began();
     let is_forced = thinking::is_call_forced(request) && !quirks.no_forced_calls();
     if !thinks || !(is_late || is_forced) {
         return thinks;

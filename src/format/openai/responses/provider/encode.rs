@@ -82,7 +82,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
         let ids = CallIds::of(&request.messages, target.quirks.call_ids());
-        let schema = in_words::json(request.output.as_ref(), target.quirks, true, &mut report);
+        let schema = in_words::json(request.output.as_ref(), target.quirks.schemas(), true, &mut report);
         input::write(schema.as_deref(), request, &ids, &mut object, &mut report)?;
         tools::write(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
