@@ -4,8 +4,8 @@ use super::*;
 
 /// Which group took over, or nothing where the request failed.
 async fn served_by(scene: &Scene, model: &str) -> Option<String> {
-    let served = scene.ask(&format!(r#", "model": "{model}""#)).await;
-    served.ok().map(|served| served.group.to_string())
+    let answer = scene.ask(&format!(r#", "model": "{model}""#)).await;
+    answer.ok().map(|served| served.group.to_string())
 }
 
 #[tokio::test(start_paused = true)]
