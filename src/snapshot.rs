@@ -71,10 +71,10 @@ impl Snapshot {
         self.exact(model).map(Cow::Borrowed).or_else(|| self.wildcards.find(&self.groups, model).map(Cow::Owned))
     }
 
-    /// The alias of this name, unless a group has the name.
+    /// The alias of this name. It stands above a group that has the name, as in LiteLLM: whoever asks for that is led elsewhere.
     #[must_use]
     pub fn alias(&self, model: &str) -> Option<&Alias> {
-        self.settings.aliases.get(model).filter(|_| self.exact(model).is_none())
+        self.settings.aliases.get(model)
     }
 
     fn exact(&self, model: &str) -> Option<&Arc<GroupRuntime>> {

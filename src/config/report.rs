@@ -24,6 +24,11 @@ pub enum Grade {
 }
 
 impl Grade {
+    /// Whether a key of it does nothing.
+    pub(crate) const fn is_without_effect(self) -> bool {
+        matches!(self, Self::NotYet | Self::Unsupported)
+    }
+
     /// Every grade, best first.
     pub const ALL: [Self; 4] = [Self::Exact, Self::Approximate, Self::NotYet, Self::Unsupported];
 

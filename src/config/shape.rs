@@ -48,7 +48,7 @@ use std::sync::Arc;
 
 use super::reader::Reader;
 use super::section::{Kind, Section};
-use super::yaml::{Node, Value};
+use super::yaml::{Entry, Node, Value};
 use crate::virtual_key::Allowance;
 
 /// A whole file.
@@ -62,13 +62,23 @@ pub(super) struct Shape<'r, 'e> {
     pub(super) cost_controls: Allowance,
 }
 
+/// The value of a variable, in the words in which Python writes it; nothing where it is to be another's that is not set.
+fn variable(reader: &Reader<'_>, Entry { key, node, .. }: &Entry) -> Option<String> {
+    match &node.value {
+        Value::Null => None,
+        Value::Bool(flag) => Some(if *flag { "True" } else { "False" }.to_owned()),
+        Value::Text(text) => reader.resolve_if_set(text),
+        _ => reader.text(node, key),
+    }
+}
+
 impl<'r, 'e> Shape<'r, 'e> {
     pub(super) fn read(reader: &'r Reader<'e>, root: &'r Node) -> Self {
         let mut top = reader.section(root, "top", "");
         // Before all else, which may name them.
         if let Some(node) = top.descend("environment_variables", Kind::TextByName) {
             for entry in reader.map(node, "environment_variables") {
-                if let Some(value) = reader.text(&entry.node, &entry.key) {
+                if let Some(value) = variable(reader, entry) {
                     reader.set_variable(&entry.key, value);
                 }
             }

@@ -1,5 +1,5 @@
 //! Content of Anthropic's clients that no other format has a block for, and that can be said in plain words: what a search found, documents
-//! that are made of texts, and the tools that a search of the client's own found.
+//! that are made of texts, and the tools that a search of the client's own found. What is for Anthropic alone is left out.
 //!
 //! Tools may be put off until a search finds them. All others are shown every tool at once, so that a search which Anthropic runs is no
 //! tool there.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Part, PartKind};
+use crate::chat::{ChatRequest, Message, Part, PartKind, Role};
 
 /// The fields that are said of a tool that was found, of a source that was, and of a document.
 const TOOL: &[&str] = &["type", "tool_name"];
@@ -27,10 +27,19 @@ pub(super) fn in_words(request: Cow<'_, ChatRequest>, told: impl Fn(&str) -> Str
         PartKind::ToolResult { content, .. } => content.iter().any(|part| words(part, &told).is_some()),
         _ => words(part, &told).is_some(),
     };
-    if !request.messages.iter().flat_map(|message| &message.parts).any(has_words) {
+    let messages = || request.messages.iter();
+    let bills = |message: &Message| message.role == Role::System && message.parts.iter().any(is_bill);
+    if !messages().flat_map(|message| &message.parts).any(has_words) && !messages().any(bills) {
         return request;
     }
     let mut request = request.into_owned();
+    Arc::make_mut(&mut request.messages).retain_mut(|message| {
+        let bills = message.role == Role::System && message.parts.iter().any(is_bill);
+        if bills {
+            message.parts.retain(|part| !is_bill(part));
+        }
+        !bills || !message.parts.is_empty()
+    });
     for part in Arc::make_mut(&mut request.messages).iter_mut().flat_map(|message| &mut message.parts) {
         if let PartKind::ToolResult { content, .. } = &mut part.kind {
             for part in content.iter_mut() {
@@ -41,6 +50,12 @@ pub(super) fn in_words(request: Cow<'_, ChatRequest>, told: impl Fn(&str) -> Str
         }
     }
     Cow::Owned(request)
+}
+
+/// Whether a text of the instructions is what Claude Code tells its vendor of a session, anew in each request. Others would read it as an
+/// instruction, and some refuse it; whatever they cache of a prompt begins behind it.
+fn is_bill(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Text(text) if text.starts_with("x-anthropic-billing-header:"))
 }
 
 /// Puts a part into words, where it has any. What is said beside them stays with it.

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Message, PartKind, Rest, Role, ToolChoice};
+use crate::chat::{ChatRequest, Message, Part, PartKind, Rest, Role, ToolChoice};
 
 use super::prefill;
 use super::rest::Report;
+use super::sealed;
 
 /// The least `top_p` that is taken beside thinking.
 const LEAST_TOP_P: f64 = 0.95;
@@ -43,6 +44,11 @@ pub(super) fn is_sealed(kind: &PartKind) -> bool {
     }
 }
 
+/// Whether it is thinking that Claude's provider takes back: what OpenAI's newer API sealed is left out there.
+fn goes_back(part: &Part) -> bool {
+    is_sealed(&part.kind) && sealed::of(&part.kind).is_none()
+}
+
 /// Whether the model called tools in the turn that is under way and nothing is told of what it thought before. A turn that began without
 /// thinking must end without, as far as models think by a budget: they refuse to be told to think in its midst.
 pub(super) fn began_without(messages: &[Message]) -> bool {
@@ -57,7 +63,7 @@ pub(super) fn began_without(messages: &[Message]) -> bool {
             Role::Assistant => {
                 answers = false;
                 called |= message.parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. }));
-                thought |= message.parts.iter().any(|part| is_sealed(&part.kind));
+                thought |= message.parts.iter().any(goes_back);
             }
         }
     }
@@ -68,7 +74,7 @@ pub(super) fn began_without(messages: &[Message]) -> bool {
 /// have to think first.
 pub(super) fn is_begun(messages: &[Message]) -> bool {
     let begun = prefill::beginning(messages, true).and_then(|place| messages.get(place));
-    begun.is_some_and(|begun| !begun.parts.iter().any(|part| is_sealed(&part.kind)))
+    begun.is_some_and(|begun| !begun.parts.iter().any(goes_back))
 }
 
 /// The effort nearest to a budget of tokens.
@@ -120,7 +126,6 @@ fn drawn_by<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Part;
 
     fn said(role: Role, parts: Vec<PartKind>) -> Message {
         Message { role, parts: parts.into_iter().map(Part::from).collect(), name: None, rest: Rest::new() }
@@ -153,6 +158,7 @@ mod tests {
             (vec![asked(), thoughtful(PartKind::redacted_reasoning("d")), result()], false),
             (vec![asked(), thoughtful(thought(None)), result()], true),
             (vec![asked(), thoughtful(thought(Some(""))), result()], true),
+            (vec![asked(), thoughtful(thought(Some(&sealed::seal("rs_1", "c2ln")))), result()], true),
             (vec![asked(), thoughtful(thought(Some("s"))), result(), done(), asked(), called(), result()], true),
         ] {
             assert_eq!(began_without(&messages), without, "{messages:?}");

@@ -31,6 +31,11 @@ pub(super) fn changes(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     }
     let gone = before.groups.keys().filter(|name| !after.groups.contains_key(*name));
     lines.extend(gone.map(|name| format!("group `{name}` removed")));
+    match (before.settings.asks_for_keys(), after.settings.asks_for_keys()) {
+        (false, true) => lines.push("configuration: keys are asked for".to_owned()),
+        (true, false) => lines.push("configuration: no key is asked for any more".to_owned()),
+        _ => {}
+    }
     if lines.is_empty() && before.fingerprint != after.fingerprint {
         lines.push("configuration: no group's deployments, rules or policies".to_owned());
     }

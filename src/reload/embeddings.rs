@@ -83,7 +83,7 @@ pub(super) fn of_group(
 
 /// What is the same as long as the models behind `name` are.
 fn of_models(settings: &Settings, name: &GroupName) -> [u8; 32] {
-    let alias = settings.aliases.get(name).filter(|_| !settings.catalog.groups.contains_key(name));
+    let alias = settings.aliases.get(name);
     let named = alias.map_or(name, |alias| &alias.group);
     let deployments = settings.catalog.groups.get(named).map_or(&[][..], |group| &group.deployments);
     // The same name at another address is another model, and with other parameters its vectors are others.

@@ -161,10 +161,10 @@ impl<T: Target> Worker<T> {
         }
     }
 
-    /// Builds what there is, or says in how long to look again: a component that is just being written is not looked at.
+    /// Builds what there is, or says in how long to look again: what is just being written is not looked at.
     fn look(&mut self) -> Option<Duration> {
         self.watch();
-        let again = self.settling.wait(self.builder.folder(), self.clock.now());
+        let again = self.settling.wait(self.builder.folder(), self.builder.config(), self.clock.now());
         if again.is_none() {
             self.apply_and_follow();
         }

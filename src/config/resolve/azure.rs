@@ -52,7 +52,7 @@ pub(super) fn endpoint(
     base_model: Option<&str>,
 ) -> Option<Endpoint> {
     let places = &params.places;
-    if places.any_unread(&[("api_base", params.api_base.is_some()), ("api_key", params.api_key.is_some())]) {
+    if places.any_unread(&[(params.base_key(), params.api_base.is_some()), ("api_key", params.api_key.is_some())]) {
         return None;
     }
     let variable = |names: &[String]| names.iter().find_map(|name| places.reader.variable(name));

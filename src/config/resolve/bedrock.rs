@@ -90,7 +90,7 @@ pub(super) fn endpoint(
 ) -> Option<Endpoint> {
     let places = &params.places;
     let given = [
-        ("api_base", params.api_base.is_some()),
+        (params.base_key(), params.api_base.is_some()),
         ("api_key", params.api_key.is_some()),
         ("aws_access_key_id", params.aws_access_key_id.is_some()),
         ("aws_secret_access_key", params.aws_secret_access_key.is_some()),

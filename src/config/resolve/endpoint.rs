@@ -302,22 +302,23 @@ fn looks_like_a_key(text: &str) -> bool {
 
 fn origin(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Origin> {
     let places = &params.places;
-    if places.has("api_base") && params.api_base.is_none() {
+    let key = params.base_key();
+    if places.has(key) && params.api_base.is_none() {
         return None;
     }
     let named = |name: &String| Some((places.reader.variable(name)?, format!("the variable `{name}`")));
-    let given = params.api_base.clone().map(|base| (base, "`api_base`".to_owned()));
+    let given = params.api_base.clone().map(|base| (base, format!("`{key}`")));
     let found = given.or_else(|| row.base_env.iter().find_map(named));
     let Some((base, source)) = found.or_else(|| Some((row.base.clone()?, row.name.clone()))) else {
         let hint = "for example http://localhost:8000/v1";
-        places.error_at("api_base", format!("`{}` needs an `api_base`", row.name), hint);
+        places.error_at(key, format!("`{}` needs an `api_base`", row.name), hint);
         return None;
     };
     let address = address(&base, row);
     if address.is_none() {
         // The address is not repeated: it may hold a password.
         let hint = "scheme, host, port and path: http://localhost:8000/v1, without user, query and fragment";
-        places.error_at("api_base", format!("{source} is not an address that can be called"), hint);
+        places.error_at(key, format!("{source} is not an address that can be called"), hint);
     }
     address.map(|address| Origin::Http(address.into()))
 }
@@ -384,7 +385,7 @@ pub(super) fn credential(params: &LitellmParams<'_, '_>, row: &Provider) -> Opti
     if let Some(found) = row.key_env.iter().find_map(from_variable) {
         if own_address {
             // As in LiteLLM; reported, since the key goes to an address of the file's.
-            places.downgrade("api_base", Grade::Exact, format!("called with the key of {}", found.1));
+            places.downgrade(params.base_key(), Grade::Exact, format!("called with the key of {}", found.1));
         }
         return Some(found);
     }

@@ -67,7 +67,10 @@ impl Failures {
             .flat_map(BTreeMap::keys)
             .chain(self.of_groups.keys())
             .collect();
-        let others: Vec<&String> = said.into_iter().filter(|name| name.as_str() != ANY && !groups.has(name)).collect();
+        let others: Vec<&String> = said
+            .into_iter()
+            .filter(|name| name.as_str() != ANY && (!groups.has(name) || aliases.contains_key(name.as_str())))
+            .collect();
         let of = |name: &GroupName| {
             // Names that fit a pattern are many: whichever of them leads here is looked for when it is asked for.
             let leads_here = |other: &str| match aliases.get(other) {
@@ -143,10 +146,8 @@ impl Known<'_, '_> {
     fn target(&self, target: &TargetEntry) -> Option<Target> {
         let Self { reader, groups, aliases } = self;
         let name = target.model.as_str();
-        // As requests are led: what fits a pattern and is an alias, too, is the alias.
-        let group = if groups.has(name) {
-            GroupName::from(name)
-        } else if let Some(alias) = aliases.get(name) {
+        // As requests are led: what is an alias, too, is the alias.
+        let group = if let Some(alias) = aliases.get(name) {
             alias.group.clone()
         } else if groups.serves(name) {
             GroupName::from(name)

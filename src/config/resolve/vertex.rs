@@ -34,7 +34,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         (project_key, params.vertex_project.is_some()),
         (location_key, params.vertex_location.is_some()),
         (credentials_key, params.vertex_credentials.is_some()),
-        ("api_base", params.api_base.is_some()),
+        (params.base_key(), params.api_base.is_some()),
     ];
     if places.any_unread(&given) {
         return None;

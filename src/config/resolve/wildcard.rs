@@ -22,7 +22,7 @@ pub(super) fn entries<'r, 'e>(entry: ModelEntry<'r, 'e>) -> Vec<ModelEntry<'r, '
     let alone = params.model.as_deref() == Some("*");
     // Who answers in this process needs no provider.
     let here = params.simulated.is_some() || params.mock_response.is_some();
-    if !alone || params.custom_llm_provider.is_some() || places.has("api_base") || here {
+    if !alone || params.custom_llm_provider.is_some() || places.has(params.base_key()) || here {
         return by_rows(entry);
     }
     if places.has("api_key") {

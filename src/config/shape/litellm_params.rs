@@ -15,6 +15,7 @@ use crate::limits::WindowModel;
 use crate::money::Costs;
 
 /// Keys of Vertex AI that LiteLLM reads by two names, of which the first wins.
+pub(in crate::config) const BASE: [&str; 2] = ["base_url", "api_base"];
 pub(in crate::config) const VERTEX_PROJECT: [&str; 2] = ["vertex_project", "vertex_ai_project"];
 pub(in crate::config) const VERTEX_LOCATION: [&str; 2] = ["vertex_location", "vertex_ai_location"];
 pub(in crate::config) const VERTEX_CREDENTIALS: [&str; 2] = ["vertex_credentials", "vertex_ai_credentials"];
@@ -105,7 +106,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             lacks_credential: unknown.is_some(),
             by_name: false,
             row: None,
-            api_base: section.text_or_leave_out("api_base"),
+            api_base: first_of(&mut section, BASE, Section::text_or_leave_out),
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
             responses_api_version: section.text("responses_api_version"),
@@ -156,6 +157,14 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
         };
         section.finish();
         read
+    }
+}
+
+impl LitellmParams<'_, '_> {
+    /// Which key says where its provider is.
+    pub(in crate::config) fn base_key(&self) -> &'static str {
+        let [name, other] = BASE;
+        if self.places.has(name) { name } else { other }
     }
 }
 

@@ -256,6 +256,7 @@ fn budgets_of_thinking_are_those_that_a_model_takes() {
     let pro: &'static Quirks = Box::leak(Box::new(serde_json::from_value(pro).unwrap()));
     for (quirks, effort, bound, budget, reported) in [
         (&NO_QUIRKS, "none", None, 0, false),
+        (&NO_QUIRKS, "disable", None, 0, false),
         (pro, "none", None, 128, true),
         (lite, "none", None, 0, false),
         (lite, "minimal", None, 512, false),

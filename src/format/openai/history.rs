@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::attachments::{address, document, is_at_address, is_beside, is_common, is_kept_picture, picture};
 use super::details;
-use super::encode::{type_of, unsupported};
+use super::encode::{speaks_responses, type_of, unsupported};
 use super::instructions::{self, is_instruction};
 use super::responses::is_item;
 use crate::chat::{ChatRequest, Message, Part, PartKind, Rest, Role};
@@ -36,10 +36,14 @@ pub(super) fn messages(
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     let messages = request.messages.as_slice();
+    // Who speaks this dialect put everything where it is on purpose.
+    let own = report.same_dialect && !speaks_responses(request);
+    let turns = turns(messages, own);
     let bridge = report.quirks.bridge();
-    let begun = messages.last().filter(|_| report.quirks.wants(Want::Prefix)).filter(|message| is_beginning(message));
+    let last = turns.last().map(|(_, message)| &**message);
+    let begun = last.filter(|_| report.quirks.wants(Want::Prefix)).filter(|message| is_beginning(message));
     let array = object.array("messages");
-    let mut history = History { array, beside: Vec::new(), ids, bridge, answered: false, begun };
+    let mut history = History { array, beside: Vec::new(), ids, own, bridge, answered: false, begun };
     let gathered = instructions::gathered(request, report);
     let first: Vec<&str> = words.into_iter().chain(gathered.as_deref().filter(|all| !all.is_empty())).collect();
     if !first.is_empty() {
@@ -47,7 +51,7 @@ pub(super) fn messages(
         object.field("role", "system");
         object.field("content", &first.join(instructions::APART));
     }
-    for (index, message) in messages.iter().enumerate() {
+    for (index, message) in &turns {
         let path = format!("messages[{index}]");
         if gathered.is_some() && is_instruction(message) {
             instructions::unsaid(message, &path, report);
@@ -56,6 +60,23 @@ pub(super) fn messages(
         }
     }
     history.flush(report)
+}
+
+/// The messages with their places. Calls of one turn stand in one message, which nothing may come between and their results: other APIs take it
+/// in pieces.
+fn turns(messages: &[Message], own: bool) -> Vec<(usize, Cow<'_, Message>)> {
+    let mut turns: Vec<(usize, Cow<'_, Message>)> = Vec::with_capacity(messages.len());
+    for (index, message) in messages.iter().enumerate() {
+        match turns.last_mut() {
+            Some((_, before)) if !own && message.role == Role::Assistant && before.role == Role::Assistant => {
+                let before = before.to_mut();
+                before.parts.extend(message.parts.iter().cloned());
+                before.rest.extend(message.rest.clone());
+            }
+            _ => turns.push((index, Cow::Borrowed(message))),
+        }
+    }
+    turns
 }
 
 /// Whether a last message is the beginning of the reply.
@@ -90,6 +111,8 @@ struct History<'w, 'm> {
     /// What the tool results just written hold beside texts, with its place: it follows them.
     beside: Vec<(String, &'m Part)>,
     ids: &'w CallIds<'w>,
+    /// Whether its client speaks this dialect.
+    own: bool,
     /// What the assistant is to have said before a user speaks after a tool's result.
     bridge: Option<&'static str>,
     /// Whether a tool's result was the last that was written.
@@ -159,8 +182,7 @@ impl<'m> History<'_, 'm> {
         object.field(if older { "name" } else { "tool_call_id" }, sent);
         let mut stays = Vec::with_capacity(said.len());
         for (index, part) in said.iter().enumerate() {
-            // Who speaks this dialect put it there on purpose.
-            if !report.same_dialect && is_beside(part) {
+            if !self.own && is_beside(part) {
                 self.beside.push((format!("{path}.content[{index}]"), part));
             } else {
                 stays.push((index, part));

@@ -138,7 +138,10 @@ fn max_tokens(fields: &mut Fields<'_>) -> Result<Option<u32>, Mismatch> {
 /// An effort, and what LiteLLM's `thinking` says in Anthropic's words: a budget, or that the model is not to think. What it says
 /// beside a budget stays in `rest`, and all of it where there is none.
 fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Mismatch> {
-    let mut reasoning = Reasoning { effort: fields.text("reasoning_effort")?, budget_tokens: None };
+    let effort = fields.text("reasoning_effort")?;
+    // LiteLLM's own word for it.
+    let effort = effort.map(|effort| if effort == "disable" { "none".to_owned() } else { effort });
+    let mut reasoning = Reasoning { effort, budget_tokens: None };
     let written = fields.peek("thinking");
     let kind = written.and_then(|written| written.get("type")).and_then(Json::as_str);
     let budget = written.and_then(|written| written.get("budget_tokens")).and_then(Json::as_u64);

@@ -94,3 +94,92 @@ fn how_tools_are_called_is_not_said_where_there_are_none() {
     let chat = json!({"model": "m", "messages": user, "tool_choice": "auto"});
     assert_eq!(sent("openai", &chat, any).0["tool_choice"], "auto", "its own clients are told by the provider");
 }
+
+/// Between calls and their results nothing may stand there.
+#[test]
+fn calls_of_one_turn_stand_in_one_message_however_a_client_cuts_it() {
+    let any = quirks(&json!({}));
+    let (user, call) = (
+        json!({"role": "user", "content": "Go"}),
+        |id: &str| json!([{"type": "tool_use", "id": id, "name": "f", "input": {}}]),
+    );
+    let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "x"});
+    let claude = json!({"model": "m", "max_tokens": 9, "messages": [user, {"role": "assistant", "content": "I look."},
+        {"role": "assistant", "content": call("a")}, {"role": "assistant", "content": call("b")},
+        {"role": "user", "content": [result("a"), result("b")]}]});
+    let messages = &sent("anthropic", &claude, any).0["messages"];
+    let roles: Vec<&str> =
+        messages.as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "tool", "tool"]);
+    assert_eq!((&messages[1]["content"], messages[1]["tool_calls"].as_array().unwrap().len()), (&json!("I look."), 2));
+}
+
+/// What the client of a stream keeps: a turn for each of its pieces.
+#[test]
+fn pieces_of_a_streamed_reply_come_back_as_what_was_said_and_thought() {
+    let model = |part: Value| json!({"role": "model", "parts": [part]});
+    let asked = json!({"contents": [
+        {"role": "user", "parts": [{"text": "Go"}]},
+        model(json!({"text": "Hm, ", "thought": true})), model(json!({"text": "yes", "thought": true})),
+        model(json!({"text": "", "thought": true, "thoughtSignature": "c2ln"})),
+        model(json!({"text": "Hello"})), model(json!({"text": " "})), model(json!({"text": "world"})), model(json!({"text": "\n\n"})),
+        model(json!({"functionCall": {"name": "f", "args": {}}})), model(json!({"text": ""})),
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"output": "x"}}}]},
+    ]});
+    let request = parse("gemini", asked.to_string().as_bytes()).unwrap();
+    let target = |name: &str| {
+        let quirks = &crate::format::NO_QUIRKS;
+        let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 4000 };
+        let encoded = provider(name).encode(&request, &target).unwrap();
+        serde_json::from_slice::<Value>(&encoded.body).unwrap()
+    };
+    let blocks = &target("anthropic")["messages"][1]["content"];
+    assert_eq!(blocks[0], json!({"type": "thinking", "thinking": "Hm, yes", "signature": "c2ln"}));
+    assert_eq!((&blocks[1]["text"], &blocks[2]["type"]), (&json!("Hello world\n\n"), &json!("tool_use")));
+    let messages = &target("openai")["messages"];
+    let roles: Vec<&str> =
+        messages.as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "tool"]);
+}
+
+/// A picture belongs to the call that it answers.
+#[test]
+fn a_picture_in_a_result_of_the_newer_api_stays_in_it_where_it_may() {
+    let picture = json!({"type": "input_image", "image_url": "data:image/png;base64,AA=="});
+    let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "view", "arguments": "{}"});
+    let asked = json!({"model": "m", "input": [{"role": "user", "content": "Go"}, call("a"), call("b"),
+        {"type": "function_call_output", "call_id": "a", "output": [picture]},
+        {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "ok"}, picture]}]});
+    let request = parse("openai-responses", asked.to_string().as_bytes()).unwrap();
+    let quirks = &crate::format::NO_QUIRKS;
+    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 4000 };
+    let sent =
+        |to: &str| serde_json::from_slice::<Value>(&provider(to).encode(&request, &target).unwrap().body).unwrap();
+    let results = &sent("anthropic")["messages"][2]["content"];
+    assert_eq!(
+        (&results[0]["content"][0]["type"], &results[1]["content"][1]["type"]),
+        (&json!("image"), &json!("image"))
+    );
+    let messages = &sent("openai")["messages"];
+    let (last, kinds) = (&messages[4], ["a", "b"].map(|_| "image_url"));
+    assert_eq!((&messages[2]["content"], &messages[3]["content"]), (&json!(""), &json!("ok")));
+    assert_eq!(last["role"], "user");
+    assert_eq!([0, 1].map(|at| last["content"][at]["type"].as_str().unwrap()), kinds, "no chat takes them inside");
+}
+
+/// Claude Code tells it in each request anew.
+#[test]
+fn what_is_for_anthropic_alone_goes_nowhere_else() {
+    let bill = json!({"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.37.abc; cch=12345;"});
+    let asked = json!({"model": "m", "max_tokens": 9, "system": [bill, {"type": "text", "text": "You are an agent."}],
+        "messages": [{"role": "user", "content": "Go"}]});
+    let request = parse("anthropic", asked.to_string().as_bytes()).unwrap();
+    let quirks = &crate::format::NO_QUIRKS;
+    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 4000 };
+    for to in ["openai", "openai_responses", "gemini", "bedrock", "anthropic"] {
+        let body = provider(to).encode(&request, &target).unwrap().body;
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert_eq!(body.contains("billing"), to == "anthropic", "{to}: {body}");
+        assert!(body.contains("You are an agent."), "{to}: {body}");
+    }
+}

@@ -109,8 +109,15 @@ impl Contents {
         for result in results {
             self.push(Role::Tool, vec![result]);
         }
-        if !others.is_empty() {
-            self.push(role, others);
+        match self.messages.last_mut() {
+            // A streamed reply comes back as one turn for each of its pieces.
+            Some(last) if role == Role::Assistant && last.role == Role::Assistant => {
+                for part in others {
+                    go_on(&mut last.parts, part);
+                }
+            }
+            _ if others.is_empty() => {}
+            _ => self.push(role, others),
         }
         Ok(())
     }
@@ -187,6 +194,25 @@ impl Contents {
             content.push(held(item, &path.index(index))?);
         }
         Ok(PartKind::ToolResult { call_id, content, is_error })
+    }
+}
+
+/// Goes on with a part: in the one before, where that is a piece of the same text or thought.
+fn go_on(parts: &mut Vec<Part>, part: Part) {
+    match (parts.last_mut(), &part) {
+        (Some(Part { kind: PartKind::Text(text), rest }), Part { kind: PartKind::Text(more), rest: beside })
+            if rest.is_empty() && beside.is_empty() =>
+        {
+            text.push_str(more);
+        }
+        (
+            Some(Part { kind: PartKind::Reasoning { text, signature: signature @ None }, rest }),
+            Part { kind: PartKind::Reasoning { text: more, signature: later }, rest: beside },
+        ) if rest.is_empty() && beside.is_empty() => {
+            text.push_str(more);
+            signature.clone_from(later);
+        }
+        _ => parts.push(part),
     }
 }
 

@@ -300,7 +300,7 @@ impl Encoder {
             }
             Body::Call { called, call_id, arguments, .. } => {
                 self.close_call(called.kind, &item_id, output_index, &arguments, out);
-                object::call(&called, &id, &call_id, &arguments, "completed")
+                object::call(&called, &id, &call_id, &arguments, object::status(self.finish.as_ref()))
             }
             // Another item began, or the reply ended, before it was told whole.
             Body::Picture { .. } => object::drawing(&id, "failed"),

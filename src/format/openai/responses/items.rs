@@ -1,7 +1,6 @@
 //! The items of a conversation, read into messages: what was said, called, answered and thought.
 //!
-//! What the assistant said, thought and called one after another is one message. Pictures and files in a tool's output follow
-//! in a message of the user: few providers take them inside. Tools that items bring join those of the request.
+//! What the assistant said, thought and called one after another is one message. Tools that items bring join those of the request.
 
 use std::collections::HashMap;
 
@@ -62,8 +61,6 @@ pub(super) fn phase(value: &Value) -> Option<&str> {
 #[derive(Default)]
 pub(in crate::format::openai) struct Conversation {
     messages: Vec<Message>,
-    /// Pictures and files of the tools' outputs just read.
-    beside: Vec<Part>,
     /// Items that others may stand for, by id.
     known: HashMap<String, Value>,
     /// The tools of the request, where items may bring more.
@@ -103,7 +100,6 @@ impl Conversation {
             }
             other => return Err(Mismatch::expected(path, "a text or an array of items", &other)),
         }
-        self.flush();
         Ok(())
     }
 
@@ -121,9 +117,6 @@ impl Conversation {
         let mut fields = Fields::of(value, path)?;
         let kind = fields.word("type")?;
         let kind = kind.as_deref().unwrap_or("message");
-        if !kind.ends_with("_output") {
-            self.flush();
-        }
         match kind {
             "message" => self.message(&mut fields)?,
             "function_call" => {
@@ -275,10 +268,7 @@ impl Conversation {
         };
         let path = fields.path().key("output");
         let said = fields.take("output").ok_or_else(|| Mismatch::missing(&path))?;
-        let (beside, content) = contents(said, &path)?
-            .into_iter()
-            .partition(|part| matches!(part.kind, PartKind::Image(_) | PartKind::Other(_)));
-        self.beside.extend::<Vec<Part>>(beside);
+        let content = contents(said, &path)?;
         let result = PartKind::ToolResult { call_id, content, is_error: false };
         self.messages.push(message(Role::Tool, vec![result.into()]));
         Ok(())
@@ -323,12 +313,6 @@ impl Conversation {
         match self.messages.last_mut() {
             Some(last) if last.role == Role::Assistant => last.parts.push(part),
             _ => self.messages.push(message(Role::Assistant, vec![part])),
-        }
-    }
-
-    fn flush(&mut self) {
-        if !self.beside.is_empty() {
-            self.messages.push(message(Role::User, std::mem::take(&mut self.beside)));
         }
     }
 }

@@ -147,7 +147,7 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str, own: bool) -> Vec<Va
         piece
     };
     let mut items: Vec<Value> = Vec::new();
-    for part in parts {
+    for (at, part) in parts.iter().enumerate() {
         let index = items.len();
         let item = match &part.kind {
             PartKind::Text(said) => match open_message(&mut items) {
@@ -177,7 +177,9 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str, own: bool) -> Vec<Va
             },
             PartKind::ToolCall { id, name, arguments } => {
                 let called = envelope.names.called(name);
-                call(&called, &envelope.item_id(prefix(called.kind), index), id, arguments, "completed")
+                // What cut a reply off cut its last item.
+                let status = if at + 1 == parts.len() { status } else { "completed" };
+                call(&called, &envelope.item_id(prefix(called.kind), index), id, arguments, status)
             }
             // What is heard is no picture.
             PartKind::Image(ImageSource::Base64 { media_type, data, .. }) if media_type.starts_with("image/") => {

@@ -11,7 +11,7 @@ async fn served_by(scene: &Scene, model: &str) -> Option<String> {
 #[tokio::test(start_paused = true)]
 async fn lists_are_those_of_the_name_that_is_asked_for() {
     let pattern = [("openai/*", "down-1"), ("b", "ok-b"), ("c", "ok-c")];
-    let aliased = [("a", "down-1"), ("b", "ok-b"), ("c", "ok-c")];
+    let plain = [("a", "down-1"), ("b", "ok-b"), ("c", "ok-c")];
     let aliases = "model_group_alias: {one: a, two: a}";
     for (groups, settings, asked) in [
         (
@@ -27,23 +27,32 @@ async fn lists_are_those_of_the_name_that_is_asked_for() {
             [("openai/gpt-4o", Some("b")), ("gpt-4o", Some("b"))],
         ),
         (
-            aliased,
+            plain,
             &format!("{aliases}, fallbacks: [{{one: [b]}}, {{two: [c]}}]"),
             [("one", Some("b")), ("two", Some("c"))],
         ),
-        (aliased, &format!("{aliases}, fallbacks: [{{one: [b]}}]"), [("a", None), ("two", None)]),
+        (plain, &format!("{aliases}, fallbacks: [{{one: [b]}}]"), [("a", None), ("two", None)]),
         // Its own stands before its group's, which it has where it has none.
-        (
-            aliased,
-            &format!("{aliases}, fallbacks: [{{a: [b]}}, {{one: [c]}}]"),
-            [("one", Some("c")), ("two", Some("b"))],
-        ),
+        (plain, &format!("{aliases}, fallbacks: [{{a: [b]}}, {{one: [c]}}]"), [("one", Some("c")), ("two", Some("b"))]),
     ] {
         for (model, group) in asked {
             let scene = Scene::new(&groups, &format!("router_settings: {{num_retries: 0, {settings}}}"));
             assert_eq!(served_by(&scene, model).await.as_deref(), group, "{settings}: {model}");
         }
     }
+}
+
+/// As in LiteLLM: all requests for the one go to the other.
+#[tokio::test(start_paused = true)]
+async fn an_alias_stands_above_a_group_of_its_name() {
+    let groups = [("a", "down-1"), ("b", "ok-b"), ("c", "ok-c")];
+    let settings = "router_settings: {num_retries: 0, model_group_alias: {a: b}, fallbacks: [{a: [c]}]}";
+    let scene = Scene::new(&groups, settings);
+    assert_eq!(served_by(&scene, "a").await.as_deref(), Some("b"));
+    assert_eq!(scene.hosts.called(), ["ok-b"]);
+    // What is said of the name is said of whoever serves it.
+    let scene = Scene::new(&[("a", "ok-1"), ("b", "down-1"), ("c", "ok-c")], settings);
+    assert_eq!(served_by(&scene, "a").await.as_deref(), Some("c"));
 }
 
 #[tokio::test(start_paused = true)]
