@@ -23,6 +23,7 @@ mod rollouts;
 mod setting_up;
 mod settling;
 mod states;
+mod unused;
 mod watch;
 
 use std::collections::BTreeMap;

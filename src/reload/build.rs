@@ -14,7 +14,7 @@ use crate::authorization::Authorization;
 use crate::budgets::{Budgets, Change};
 use crate::catalog::{Deployment, Group, Origin};
 use crate::clock::Clock;
-use crate::config::{self, KeyReport, Settings};
+use crate::config::{self, Settings};
 use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
 use crate::policy::{ComponentFormat, Engine};
@@ -33,6 +33,7 @@ use super::limit_specs::specs;
 use super::policies::GroupPolicies;
 use super::rollouts::{RolloutDraft, Rollouts, Steps};
 use super::states::{forget_old, restore_limits};
+use super::unused::Unused;
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 use super::{embeddings, found, payers, pools};
 
@@ -76,12 +77,8 @@ pub struct Builder {
     pub(super) rollouts: Rollouts,
     /// Whether the last build lacked a component that is being compiled.
     is_put_off: bool,
-    /// The keys of the last configuration that do nothing.
-    unused: Vec<String>,
+    unused: Unused,
 }
-
-/// Keys that are told one by one.
-const MOST_UNUSED: usize = 20;
 
 /// A snapshot that is ready but not in force.
 pub struct Draft {
@@ -133,7 +130,7 @@ impl Builder {
             accounts: Accounts::default(),
             models: embeddings::Loaded::default(),
             is_put_off: false,
-            unused: Vec::new(),
+            unused: Unused::default(),
         }
     }
 
@@ -164,7 +161,7 @@ impl Builder {
         };
         let told = |found: config::Problems| found.iter().map(ToString::to_string).collect::<Vec<_>>();
         let config::Loaded { mut settings, left_out, report } = loaded.map_err(told)?;
-        self.tell_unused(&report);
+        self.unused.tell(&report);
         problems.extend(left_out.iter().map(|problem| format!("left out: {problem}")));
         if let Some(adjust) = &self.sources.adjust {
             (adjust.0)(&mut settings);
@@ -189,22 +186,6 @@ impl Builder {
             PolicySource::Memory(_) => None,
         };
         Ok((settings, Sha256::digest(&text).into()))
-    }
-
-    /// Tells which keys of the configuration do nothing here, where that is news: who only changed the program never asks `witgate check`.
-    fn tell_unused(&mut self, report: &[KeyReport]) {
-        let unused = report.iter().filter(|row| row.grade.is_without_effect());
-        let unused: Vec<String> = unused
-            .map(|row| format!("{}:{} `{}`", row.file.as_deref().unwrap_or_default(), row.line, row.key))
-            .collect();
-        if unused != self.unused && !unused.is_empty() {
-            let told = unused.iter().take(MOST_UNUSED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            tracing::warn!(
-                keys = unused.len(),
-                "keys of the configuration do nothing here (`witgate check` says why): {told}"
-            );
-        }
-        self.unused = unused;
     }
 
     /// What may be spent.
