@@ -461,6 +461,8 @@ fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
         "key_generation_settings: { team_key_generation: { allowed_team_member_roles: [admin] } }",
         "pre_call_rules: my.rule",
         "post_call_rules: my.rule",
+        "blocked_user_list: [bad-user]",
+        "banned_keywords_list: [hello]",
         "guardrails: [{ pii: { callbacks: [presidio], default_on: true } }]",
     ] {
         let problems =

@@ -192,7 +192,7 @@ pub(super) fn window_model(section: &mut Section<'_, '_>) -> Option<WindowModel>
 }
 
 /// Parameters of a request that an entry may set for all of its requests that say nothing of them.
-const DEFAULTS: [&str; 20] = [
+const DEFAULTS: [&str; 21] = [
     "temperature",
     "top_p",
     "top_k",
@@ -212,6 +212,8 @@ const DEFAULTS: [&str; 20] = [
     "tool_choice",
     "tools",
     "service_tier",
+    // Bedrock's own.
+    "guardrailConfig",
     "extra_body",
 ];
 
