@@ -38,9 +38,9 @@ pub(super) fn messages(
     let messages = request.messages.as_slice();
     // Who speaks this dialect put everything where it is on purpose.
     let own = report.same_dialect && !speaks_responses(request);
-    let turns = turns(messages, own);
+    let joined = if own { None } else { joined(messages) };
     let bridge = report.quirks.bridge();
-    let last = turns.last().map(|(_, message)| &**message);
+    let last = joined.as_ref().map_or(messages.last(), |joined| joined.last().map(|(_, message)| message));
     let begun = last.filter(|_| report.quirks.wants(Want::Prefix)).filter(|message| is_beginning(message));
     let array = object.array("messages");
     let mut history = History { array, beside: Vec::new(), ids, own, bridge, answered: false, begun };
@@ -51,32 +51,39 @@ pub(super) fn messages(
         object.field("role", "system");
         object.field("content", &first.join(instructions::APART));
     }
-    for (index, message) in &turns {
+    let mut turn = |index: usize, message| {
         let path = format!("messages[{index}]");
         if gathered.is_some() && is_instruction(message) {
             instructions::unsaid(message, &path, report);
-        } else {
-            history.message(message, &path, report)?;
+            return Ok(());
         }
+        history.message(message, &path, report)
+    };
+    match &joined {
+        None => messages.iter().enumerate().try_for_each(|(index, message)| turn(index, message))?,
+        Some(joined) => joined.iter().try_for_each(|(index, message)| turn(*index, message))?,
     }
     history.flush(report)
 }
 
-/// The messages with their places. Calls of one turn stand in one message, which nothing may come between and their results: other APIs take it
-/// in pieces.
-fn turns(messages: &[Message], own: bool) -> Vec<(usize, Cow<'_, Message>)> {
-    let mut turns: Vec<(usize, Cow<'_, Message>)> = Vec::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        match turns.last_mut() {
-            Some((_, before)) if !own && message.role == Role::Assistant && before.role == Role::Assistant => {
-                let before = before.to_mut();
-                before.parts.extend(message.parts.iter().cloned());
-                before.rest.extend(message.rest.clone());
+/// The messages with their places where a turn of the assistant's is told in pieces, as other APIs take it: its calls stand in one message here,
+/// and nothing between them and their results.
+fn joined(messages: &[Message]) -> Option<Vec<(usize, Message)>> {
+    let goes_on = |before: &Message, message: &Message| [before, message].iter().all(|one| one.role == Role::Assistant);
+    let mut pairs = messages.iter().zip(messages.iter().skip(1));
+    pairs.any(|(before, message)| goes_on(before, message)).then(|| {
+        let mut turns: Vec<(usize, Message)> = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            match turns.last_mut() {
+                Some((_, before)) if goes_on(before, message) => {
+                    before.parts.extend(message.parts.iter().cloned());
+                    before.rest.extend(message.rest.clone());
+                }
+                _ => turns.push((index, message.clone())),
             }
-            _ => turns.push((index, Cow::Borrowed(message))),
         }
-    }
-    turns
+        turns
+    })
 }
 
 /// Whether a last message is the beginning of the reply.
