@@ -176,6 +176,14 @@ pub enum Role {
     Tool,
 }
 
+impl Role {
+    /// Whether it gives instructions.
+    #[must_use]
+    pub const fn instructs(self) -> bool {
+        matches!(self, Self::System | Self::Developer)
+    }
+}
+
 /// One turn of the conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {

@@ -16,9 +16,8 @@ pub(super) const REFUSED: &str = "this model takes no beginning of its reply; le
 /// The message that is the beginning of the reply, where the conversation ends in one: instructions behind it count for nothing where they
 /// are `said_first`. What calls tools, or holds what the provider ran itself, is a turn that was interrupted.
 pub(super) fn beginning(messages: &[Message], said_first: bool) -> Option<usize> {
-    let is_instruction = |message: &Message| matches!(message.role, Role::System | Role::Developer);
     let says = |message: &Message| message.parts.iter().any(|part| !is_blank(part));
-    let counts = |(_, message): &(usize, &Message)| says(message) && !(said_first && is_instruction(message));
+    let counts = |(_, message): &(usize, &Message)| says(message) && !(said_first && message.role.instructs());
     let (place, last) = messages.iter().enumerate().rev().find(counts)?;
     let is_text = |part: &Part| matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_));
     let ends_in_text = last.parts.iter().rev().find(|part| !is_blank(part)).is_some_and(is_text);

@@ -30,11 +30,11 @@ impl Settling {
     pub(super) fn wait<'p>(
         &mut self,
         folder: Option<&Path>,
-        config: impl Iterator<Item = &'p Path>,
+        config: impl IntoIterator<Item = &'p Path>,
         now: Moment,
     ) -> Option<Duration> {
         let half = folder.and_then(|folder| youngest_half(folder, now));
-        let left = config.filter_map(|path| left_to_write(path, now)).chain(half).max();
+        let left = config.into_iter().filter_map(|path| left_to_write(path, now)).chain(half).max();
         let since = self.since.get_or_insert(now);
         let left = left.filter(|_| now.since(*since) < LONGEST);
         if left.is_none() {
@@ -129,18 +129,14 @@ mod tests {
         for length in [0, 1, 7, 9, 10, 100, 10_000, whole.len() / 2, whole.len() - 1] {
             let (folder, at) = written(&whole[..length]);
             let mut settling = Settling::default();
-            assert_eq!(settling.wait(Some(folder.path()), [].into_iter(), at), Some(YOUNG), "{length} bytes");
+            assert_eq!(settling.wait(Some(folder.path()), [], at), Some(YOUNG), "{length} bytes");
             let later = at + Duration::from_millis(400);
             assert_eq!(
-                settling.wait(Some(folder.path()), [].into_iter(), later),
+                settling.wait(Some(folder.path()), [], later),
                 Some(Duration::from_millis(100)),
                 "{length} bytes"
             );
-            assert_eq!(
-                settling.wait(Some(folder.path()), [].into_iter(), at + YOUNG),
-                None,
-                "it stays broken: {length} bytes"
-            );
+            assert_eq!(settling.wait(Some(folder.path()), [], at + YOUNG), None, "it stays broken: {length} bytes");
         }
     }
 
@@ -148,13 +144,10 @@ mod tests {
     fn what_is_whole_or_no_component_at_all_is_looked_at_now() {
         for bytes in [SHIPPED[0].1, &SHIPPED[0].1[..8], b"no component at all"] {
             let (folder, at) = written(bytes);
-            assert_eq!(Settling::default().wait(Some(folder.path()), [].into_iter(), at), None);
+            assert_eq!(Settling::default().wait(Some(folder.path()), [], at), None);
         }
-        assert_eq!(
-            Settling::default().wait(Some(Path::new("/no/such/folder")), [].into_iter(), Moment::default()),
-            None
-        );
-        assert_eq!(Settling::default().wait(None, [].into_iter(), Moment::default()), None);
+        assert_eq!(Settling::default().wait(Some(Path::new("/no/such/folder")), [], Moment::default()), None);
+        assert_eq!(Settling::default().wait(None, [], Moment::default()), None);
     }
 
     #[test]
@@ -162,28 +155,24 @@ mod tests {
         let whole = SHIPPED[0].1;
         let (folder, at) = written(&whole[..100]);
         let mut settling = Settling::default();
-        assert!(settling.wait(Some(folder.path()), [].into_iter(), at).is_some());
+        assert!(settling.wait(Some(folder.path()), [], at).is_some());
         settling.since = Some(Moment::from_nanos(at.as_nanos() - u64::try_from(LONGEST.as_nanos()).unwrap()));
-        assert_eq!(settling.wait(Some(folder.path()), [].into_iter(), at), None);
-        assert!(
-            settling.wait(Some(folder.path()), [].into_iter(), at).is_some(),
-            "what is written next has its time too"
-        );
+        assert_eq!(settling.wait(Some(folder.path()), [], at), None);
+        assert!(settling.wait(Some(folder.path()), [], at).is_some(), "what is written next has its time too");
     }
 
     #[test]
     fn a_clock_that_is_wrong_keeps_nobody_waiting() {
         let (folder, at) = written(&SHIPPED[0].1[..100]);
         let before = Moment::from_nanos(at.as_nanos() - 1_000_000_000);
-        assert_eq!(Settling::default().wait(Some(folder.path()), [].into_iter(), before), None);
+        assert_eq!(Settling::default().wait(Some(folder.path()), [], before), None);
     }
 
     #[test]
     fn a_configuration_is_awaited_until_nothing_is_written_to_it() {
         let (folder, at) = written(b"model_list: [");
         let file = folder.path().join("p.wasm");
-        let wait =
-            |now: Moment| Settling::default().wait(None, [file.as_path(), Path::new("/no/such/file")].into_iter(), now);
+        let wait = |now: Moment| Settling::default().wait(None, [file.as_path(), Path::new("/no/such/file")], now);
         assert_eq!([wait(at), wait(at + YOUNG)], [Some(YOUNG), None]);
         // What was written elsewhere and moved here is whole: its name is younger than what it says.
         let about = fs::File::options().append(true).open(&file).unwrap();

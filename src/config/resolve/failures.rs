@@ -67,17 +67,19 @@ impl Failures {
             .flat_map(BTreeMap::keys)
             .chain(self.of_groups.keys())
             .collect();
-        let others: Vec<&String> = said
-            .into_iter()
-            .filter(|name| name.as_str() != ANY && (!groups.has(name) || aliases.contains_key(name.as_str())))
-            .collect();
+        // Names that fit a pattern are many: whichever of the others leads to one is looked for when it is asked for.
+        let (mut by_group, mut others): (BTreeMap<&GroupName, Vec<&String>>, Vec<&String>) = Default::default();
+        for name in said {
+            match aliases.get(name.as_str()) {
+                Some(alias) => by_group.entry(&alias.group).or_default().push(name),
+                None if name == ANY || groups.has(name) => {}
+                None => others.push(name),
+            }
+        }
         let of = |name: &GroupName| {
-            // Names that fit a pattern are many: whichever of them leads here is looked for when it is asked for.
-            let leads_here = |other: &str| match aliases.get(other) {
-                Some(alias) => alias.group == *name,
-                None => Pattern::parse(name.as_str()).is_some(),
-            };
-            let named = others.iter().filter(|other| leads_here(other));
+            let has_pattern = Pattern::parse(name.as_str()).is_some();
+            let others = others.iter().filter(|_| has_pattern);
+            let named = by_group.get(name).into_iter().flatten().chain(others);
             let mut named: BTreeMap<_, _> = named.map(|other| ((*other).clone(), policy(other, name))).collect();
             let own = policy(name.as_str(), name);
             if !named.is_empty() {

@@ -36,7 +36,7 @@ pub(super) fn write(
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     let (mut instructions, turns): (Vec<Placed<'_>>, Vec<Placed<'_>>) =
-        messages.iter().enumerate().partition(|(_, message)| is_instruction(message));
+        messages.iter().enumerate().partition(|(_, message)| message.role.instructs());
     // A turn in which nothing is said is refused.
     let is_said = |(_, message): &Placed<'_>| {
         message.parts.iter().any(|part| blocks::says(part, message.role == Role::Assistant, quirks))
@@ -44,7 +44,7 @@ pub(super) fn write(
     let (mut turns, silent): (Vec<_>, Vec<_>) = turns.into_iter().partition(is_said);
     if turns.is_empty() {
         // Instructions alone are no conversation here, and one in other dialects: the last of them is what is asked.
-        let last = instructions.iter().rposition(|(_, message)| instructs(message));
+        let last = instructions.iter().rposition(|(_, message)| says_anything(message));
         turns.extend(last.map(|last| instructions.remove(last)));
     }
     system(&instructions, more, quirks, object, report);
@@ -89,7 +89,7 @@ fn system(
     object: &mut Object<'_>,
     report: &mut Report,
 ) {
-    if more.is_none() && !instructions.iter().any(|(_, message)| instructs(message)) {
+    if more.is_none() && !instructions.iter().any(|(_, message)| says_anything(message)) {
         return;
     }
     let mut system = object.array("system");
@@ -110,12 +110,8 @@ fn system(
     }
 }
 
-fn is_instruction(message: &Message) -> bool {
-    matches!(message.role, Role::System | Role::Developer)
-}
-
 /// Whether an instruction says anything.
-fn instructs(message: &Message) -> bool {
+fn says_anything(message: &Message) -> bool {
     message.parts.iter().any(|part| text(part).is_some())
 }
 

@@ -26,13 +26,12 @@ pub(super) fn write(
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     let same = report.same_dialect;
-    let instructs = |message: &Message| matches!(message.role, Role::System | Role::Developer);
     // A turn in which nothing is said is refused.
     let is_said = |message: &Message| message.parts.iter().any(|part| says(part, message.role, same));
     // Instructions alone are no conversation here, and one in other dialects: the last of them that says anything is what is asked.
-    let alone = !same && !messages.iter().any(|message| !instructs(message) && is_said(message));
-    let asked = messages.iter().rposition(|message| alone && instructs(message) && is_said(message));
-    let is_instruction = |(index, message): &(usize, &Message)| instructs(message) && Some(*index) != asked;
+    let alone = !same && !messages.iter().any(|message| !message.role.instructs() && is_said(message));
+    let asked = messages.iter().rposition(|message| alone && message.role.instructs() && is_said(message));
+    let is_instruction = |(index, message): &(usize, &Message)| message.role.instructs() && Some(*index) != asked;
     let all = || messages.iter().enumerate();
     let mut told: Vec<Value> = Vec::new();
     for (index, message) in all().filter(is_instruction) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::attachments::{address, document, is_at_address, is_beside, is_common, is_kept_picture, picture};
 use super::details;
 use super::encode::{speaks_responses, type_of, unsupported};
-use super::instructions::{self, is_instruction};
+use super::instructions;
 use super::responses::is_item;
 use crate::chat::{ChatRequest, Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
@@ -44,24 +44,19 @@ pub(super) fn messages(
     let begun = last.filter(|_| report.quirks.wants(Want::Prefix)).filter(|message| is_beginning(message));
     let array = object.array("messages");
     let mut history = History { array, beside: Vec::new(), ids, own, bridge, answered: false, begun };
-    let gathered = instructions::gathered(request, report);
+    let gathered = instructions::gathered(messages, own, report.quirks);
     let first: Vec<&str> = words.into_iter().chain(gathered.as_deref().filter(|all| !all.is_empty())).collect();
     if !first.is_empty() {
         let mut object = history.array.object();
         object.field("role", "system");
         object.field("content", &first.join(instructions::APART));
     }
-    let mut turn = |index: usize, message| {
-        let path = format!("messages[{index}]");
-        if gathered.is_some() && is_instruction(message) {
-            instructions::unsaid(message, &path, report);
-            return Ok(());
-        }
-        history.message(message, &path, report)
-    };
-    match &joined {
-        None => messages.iter().enumerate().try_for_each(|(index, message)| turn(index, message))?,
-        Some(joined) => joined.iter().try_for_each(|(index, message)| turn(*index, message))?,
+    let moved = gathered.is_some();
+    if let Some(joined) = &joined {
+        joined.iter().try_for_each(|(index, message)| history.turn(*index, message, moved, report))?;
+    } else {
+        let mut all = messages.iter().enumerate();
+        all.try_for_each(|(index, message)| history.turn(index, message, moved, report))?;
     }
     history.flush(report)
 }
@@ -129,6 +124,22 @@ struct History<'w, 'm> {
 }
 
 impl<'m> History<'_, 'm> {
+    /// One message, unless it gives instructions and those were `moved` before all others.
+    fn turn(
+        &mut self,
+        index: usize,
+        message: &'m Message,
+        moved: bool,
+        report: &mut Report,
+    ) -> Result<(), AttemptFault> {
+        let path = format!("messages[{index}]");
+        if moved && message.role.instructs() {
+            instructions::unsaid(message, &path, report);
+            return Ok(());
+        }
+        self.message(message, &path, report)
+    }
+
     fn message(&mut self, message: &'m Message, path: &str, report: &mut Report) -> Result<(), AttemptFault> {
         let is_result = |part: &Part| matches!(part.kind, PartKind::ToolResult { .. });
         let placed = || message.parts.iter().enumerate();

@@ -1,33 +1,29 @@
 //! Instructions where models have one place for them, before all others: templates of models that are served by whoever imitates OpenAI refuse
 //! later ones, or pass over them.
 
-use super::encode::speaks_responses;
-use crate::chat::{ChatRequest, Message, PartKind, Role};
-use crate::format::quirks::Want;
+use crate::chat::{Message, Part, PartKind};
+use crate::format::quirks::{Quirks, Want};
 use crate::format::rest::Report;
 
 /// Between two of them.
 pub(super) const APART: &str = "\n\n";
 
-pub(super) fn is_instruction(message: &Message) -> bool {
-    matches!(message.role, Role::System | Role::Developer)
-}
-
-/// All instructions as one text, where they cannot stay where they are. Who speaks this dialect put them there on purpose, and they are moved
-/// only where no other order is taken (which a bridge tells).
-pub(super) fn gathered(request: &ChatRequest, report: &Report) -> Option<String> {
-    let quirks = report.quirks;
-    let on_purpose = report.same_dialect && !speaks_responses(request) && quirks.bridge().is_none();
-    if !quirks.wants(Want::InstructionsFirst) || on_purpose || !request.messages.iter().skip(1).any(is_instruction) {
+/// All instructions as one text, where they cannot stay where they are. A client that speaks this dialect as its `own` put them there on purpose,
+/// and they are moved only where no other order is taken (which a bridge tells).
+pub(super) fn gathered(messages: &[Message], own: bool, quirks: &Quirks) -> Option<String> {
+    let on_purpose = own && quirks.bridge().is_none();
+    let instructs = |message: &&Message| message.role.instructs();
+    if on_purpose || !quirks.wants(Want::InstructionsFirst) || !messages.iter().skip(1).any(|one| instructs(&one)) {
         return None;
     }
-    let parts = request.messages.iter().filter(|message| is_instruction(message)).flat_map(|message| &message.parts);
-    let text = |kind: &PartKind| match kind {
+    let text = |part: &Part| match &part.kind {
         PartKind::Text(text) => Some(text.clone()),
         _ => None,
     };
-    let texts: Option<Vec<String>> = parts.map(|part| text(&part.kind)).collect();
-    Some(texts?.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(APART))
+    let parts = messages.iter().filter(instructs).flat_map(|message| &message.parts);
+    let mut texts = parts.map(text).collect::<Option<Vec<String>>>()?;
+    texts.retain(|text| !text.is_empty());
+    Some(texts.join(APART))
 }
 
 /// Reports what was said of instructions that are gathered, beside them.

@@ -29,9 +29,9 @@ pub(super) struct Wanted<'r> {
 }
 
 impl<'r> Wanted<'r> {
-    /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced, and a budget in
-    /// the midst of a turn that began without thinking, or whose words are begun: whoever gave it where signatures are verified, since what its own clients bring
-    /// may have come from another provider.
+    /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced, and a budget where
+    /// the reply is begun, or in the midst of a turn that began without thinking: there whoever gave it where signatures are verified, since
+    /// what its own clients bring may have come from another provider.
     pub(super) fn of(request: &'r ChatRequest, bound: u32, report: &mut Report) -> Self {
         let wanted = Self::asked(request, bound, report);
         let may_force = !report.quirks.no_forced_calls();
