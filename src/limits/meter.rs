@@ -275,6 +275,7 @@ impl Meter {
                     Counted::Already => self.window.is_ahead(slice),
                 };
                 if !moves {
+                    self.window.counts_from(at);
                     return placement;
                 }
                 self.window.edit(slice, &held.windowed(), &Amount::default());

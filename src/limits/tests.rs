@@ -326,6 +326,23 @@ fn what_expired_before_a_reload_edits_nothing_after_it() {
 }
 
 #[test]
+fn what_is_still_to_count_counts_as_late_under_a_shorter_window() {
+    let window = |seconds| LimitSpec { window: Duration::from_secs(seconds), ..tokens(100) };
+    for read_by in [&[4][..], &[1, 4]] {
+        let limits = limits([(deployment("a"), window(3600))]);
+        let a = limits.id(&deployment("a"));
+        let (_, _, sent) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(30, 0))]));
+        for by in read_by {
+            // Both are in the slice that is being filled.
+            limits.sent(at(0), sent.handle(), at(*by));
+        }
+        limits.apply(&BTreeMap::from([(deployment("a"), window(10))]), at(0));
+        assert_eq!(limits.used(at(13), a)[Tokens], 30, "it may have been read at {read_by:?}");
+        assert_eq!(limits.used(at(15), a)[Tokens], 0);
+    }
+}
+
+#[test]
 fn a_scope_that_goes_and_comes_back_finds_what_it_used() {
     let specs = BTreeMap::from([(deployment("a"), tokens(100))]);
     let limits = Limits::new(&specs);

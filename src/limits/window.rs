@@ -52,6 +52,8 @@ pub(super) struct Window {
     newest: u64,
     /// The first moment after the newest slice, nanoseconds: until then nothing has to be moved.
     fresh_until: u64,
+    /// The latest moment from which anything counts, nanoseconds: it may be still to come though its slice has begun.
+    latest: u64,
     /// What the kept slices hold together.
     total: Amount,
     /// The slices that hold something, oldest first.
@@ -78,6 +80,7 @@ impl Window {
             slice: slice_of(length),
             newest: 0,
             fresh_until: 0,
+            latest: 0,
             total: Amount::default(),
             slices: VecDeque::new(),
             drain: Amount::default(),
@@ -191,8 +194,15 @@ impl Window {
     pub(super) fn add(&mut self, at: Moment, amount: &Amount) -> Placement {
         // Nearly always it is the slice being filled, which no division has to find.
         let number = if at.as_nanos() < self.fresh_until { self.newest } else { at.as_nanos() / self.slice };
+        self.counts_from(at);
         self.insert(number, amount);
         Placement::At(number)
+    }
+
+    /// Something in it may not count before this moment.
+    #[inline]
+    pub(super) fn counts_from(&mut self, at: Moment) {
+        self.latest = self.latest.max(at.as_nanos());
     }
 
     /// Counts what others used until this moment, or for a window where that is sooner. Only a window that slides can be told when: what
@@ -323,6 +333,7 @@ impl Window {
     pub(super) fn resized(&self, length: Duration, model: WindowModel, now: Moment) -> Self {
         let mut other = Self { drain: self.drain, ..Self::new(length, model) };
         other.turn(now.as_nanos() / other.slice);
+        other.latest = self.slices.back().map_or(0, |(number, _)| self.youngest(*number, now));
         for (number, amount) in &self.slices {
             if let Placement::At(at) = self.moved(Placement::At(*number), &other, now) {
                 other.insert(at, amount);
@@ -340,16 +351,18 @@ impl Window {
     pub(super) fn moved(&self, placement: Placement, other: &Self, now: Moment) -> Placement {
         match placement {
             Placement::At(slice) if self.expiry(slice) > self.newest => {
-                let mut youngest = slice.saturating_add(1).saturating_mul(self.slice).saturating_sub(1);
-                if !self.is_ahead(slice) {
-                    youngest = youngest.min(now.as_nanos());
-                }
-                let slice = youngest / other.slice;
+                let slice = self.youngest(slice, now) / other.slice;
                 if other.expiry(slice) > other.newest { Placement::At(slice) } else { Placement::Gone }
             }
             Placement::At(_) | Placement::Gone => Placement::Gone,
             Placement::Open => Placement::Open,
         }
+    }
+
+    /// The last moment from which anything in this slice may count, nanoseconds.
+    fn youngest(&self, slice: u64, now: Moment) -> u64 {
+        let last = slice.saturating_add(1).saturating_mul(self.slice).saturating_sub(1);
+        if self.is_ahead(slice) { last } else { last.min(now.as_nanos().max(self.latest)) }
     }
 
     /// Whether the window has this length and kind.
@@ -375,6 +388,7 @@ impl Window {
         if self.expiry(number) <= self.newest || amount.is_nothing() {
             return;
         }
+        self.counts_from(at);
         self.insert(number, amount);
     }
 }
