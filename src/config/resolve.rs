@@ -35,7 +35,7 @@ use crate::failover::RetryRule;
 use crate::id::PolicyName;
 use crate::limits::{Dimension, LimitSpec};
 
-use deployment::{Defaults, member};
+use deployment::{Defaults, by_organization, member};
 use failures::Failures;
 use groups::{Groups, Tags};
 
@@ -94,7 +94,8 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     let defaults = deployment_defaults(&shape);
     let models = std::mem::take(&mut shape.models);
     let mut unusable = Vec::new();
-    let members = models.into_iter().flat_map(wildcard::entries).filter_map(|entry| {
+    let entries = models.into_iter().flat_map(by_organization).flat_map(wildcard::entries);
+    let members = entries.filter_map(|entry| {
         let named = (entry.model_name.clone(), entry.at);
         let member = member(entry, &defaults);
         if member.is_none() {

@@ -150,6 +150,7 @@ fn of(kind: Kind) -> Map<String, Value> {
         Kind::Texts => json!({ "type": ["array", "null"], "items": named("text") }),
         Kind::List => json!({ "type": ["array", "null"] }),
         Kind::Map => json!({ "type": ["object", "null"] }),
+        Kind::TextOrTexts => json!({ "anyOf": [named("text"), { "type": "array", "items": named("text") }] }),
         Kind::TextOrMap => json!({ "anyOf": [named("text"), { "type": "object" }] }),
         Kind::TextByName => json!({ "type": ["object", "null"], "additionalProperties": named("text") }),
         Kind::Section(name) => named(name),

@@ -37,6 +37,8 @@ pub(super) enum Kind {
     /// Above 0, or from 0.
     Seconds,
     Texts,
+    /// One, or a list of such.
+    TextOrTexts,
     List,
     Map,
     /// Text, or a mapping of anything.
@@ -335,6 +337,15 @@ impl<'r, 'e> Section<'r, 'e> {
         reader.list(node, key).iter().filter_map(|item| reader.text(item, key)).collect()
     }
 
+    pub(super) fn text_or_texts(&mut self, key: &'static str) -> Vec<String> {
+        let Some(node) = self.get(key, Kind::TextOrTexts) else { return Vec::new() };
+        let items = match &node.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(node),
+        };
+        items.iter().filter_map(|item| self.reader().text(item, key)).collect()
+    }
+
     /// Reports every key of the section.
     pub(super) fn finish(self) {
         for entry in self.places.entries {
@@ -355,6 +366,7 @@ impl<'r, 'e> Section<'r, 'e> {
                 && let Some(why) = restricts(self.name, &entry.key)
                 && match (self.name, entry.key.as_str()) {
                     ("top" | "litellm_settings", "guardrails") => has_default(&entry.node.value),
+                    ("litellm_settings", "callbacks") => has_filter(&entry.node.value),
                     _ => is_on(&entry.node.value),
                 }
             {
@@ -375,6 +387,31 @@ fn has_default(value: &Value) -> bool {
             "default_on" => is_on(&entry.node.value),
             _ => has_default(&entry.node.value),
         }),
+        _ => false,
+    }
+}
+
+/// Callbacks of LiteLLM's that look at what is asked or answered and refuse or change it (`initialize_callbacks_on_proxy`).
+const FILTERS: [&str; 12] = [
+    "aporia_prompt_injection",
+    "azure_content_safety",
+    "banned_keywords",
+    "blocked_user_check",
+    "detect_prompt_injection",
+    "google_text_moderation",
+    "hide_secrets",
+    "lakera_prompt_injection",
+    "llamaguard_moderations",
+    "llmguard_moderations",
+    "openai_moderations",
+    "presidio",
+];
+
+/// Whether one of these callbacks is a filter.
+fn has_filter(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().any(|item| has_filter(&item.value)),
+        Value::Text(name) => FILTERS.contains(&name.trim()),
         _ => false,
     }
 }

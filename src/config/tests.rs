@@ -464,6 +464,8 @@ fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
         "blocked_user_list: [bad-user]",
         "banned_keywords_list: [hello]",
         "guardrails: [{ pii: { callbacks: [presidio], default_on: true } }]",
+        "callbacks: [prometheus, detect_prompt_injection]",
+        "callbacks: hide_secrets",
     ] {
         let problems =
             parse(&format!("{model}litellm_settings: {{ {setting} }}\n"), "a.yaml", &env).unwrap_err().to_string();
@@ -488,8 +490,24 @@ fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
     };
     assert!(parse(&described("true"), "a.yaml", &env).unwrap_err().to_string().starts_with("a.yaml:2:1: `guardrails`"));
     assert!(parse(&described("false"), "a.yaml", &env).is_ok(), "it runs for those alone that name it");
+    assert!(parse(&format!("{model}litellm_settings: {{ callbacks: [prometheus] }}\n"), "a.yaml", &env).is_ok());
     let off = format!("{model}general_settings: {{ enable_jwt_auth: false, allowed_ips: [], custom_auth: null }}\n");
     assert!(parse(&off, "a.yaml", &env).is_ok());
+}
+
+#[test]
+fn each_organization_of_a_list_is_a_deployment() {
+    let text = "model_list: [{ model_name: a, litellm_params: { model: openai/a, api_key: sk, organization: ORGS } }]";
+    let sent = |organizations: &str| {
+        let loaded = parse(&text.replace("ORGS", organizations), "a.yaml", &env).unwrap();
+        let deployments = &loaded.settings.catalog.groups["a"].deployments;
+        let sent = deployments.iter().map(|one| one.headers["openai-organization"].to_str().unwrap().to_owned());
+        let ids: std::collections::BTreeSet<_> = deployments.iter().map(|one| one.id.clone()).collect();
+        assert_eq!(ids.len(), deployments.len());
+        sent.collect::<Vec<_>>()
+    };
+    assert_eq!(sent("[org-1, org-2]"), ["org-1", "org-2"]);
+    assert_eq!(sent("[org-1]"), sent("org-1"));
 }
 
 #[test]

@@ -66,6 +66,22 @@ const UNPRICED: &str =
 /// The simulated provider's default price.
 const FREE: Prices = Prices::flat(Price(0), Price(0));
 
+/// The entry, or one for each of its organisations.
+pub(super) fn by_organization<'r, 'e>(entry: ModelEntry<'r, 'e>) -> Vec<ModelEntry<'r, 'e>> {
+    let organizations = &entry.params.organizations;
+    if organizations.len() < 2 {
+        return vec![entry];
+    }
+    let of = |organization: &String| {
+        let mut one = entry.clone();
+        // Given once, it would be several deployments'.
+        one.info.id = one.info.id.map(|id| format!("{id}-{organization}"));
+        one.params.organizations = vec![organization.clone()];
+        one
+    };
+    organizations.iter().map(of).collect()
+}
+
 /// One entry's deployment. `None` where it cannot be used; the problems say why. Where `litellm_params` and `model_info` both
 /// say something, the first wins.
 pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<Member> {
@@ -85,7 +101,8 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let wildcard = wildcard::of(&params, &endpoint, &info, costs);
     let own_id = info.id.is_some();
     let id = info.id.unwrap_or_else(|| {
-        derived_id(&group, &endpoint, params.api_version.as_deref(), params.organization.as_deref())
+        let organization = params.organizations.first().map(String::as_str);
+        derived_id(&group, &endpoint, params.api_version.as_deref(), organization)
     });
     // Not part of the id: what is known of a model may change, a deployment's id must not.
     let needed = models::api_version(endpoint.models_of, model);
@@ -239,7 +256,7 @@ fn priced<'r, 'e>(
 fn headers(entry: &ModelEntry<'_, '_>, endpoint: Option<&Endpoint>) -> HeaderMap {
     let params = &entry.params;
     let named = endpoint.and_then(|endpoint| endpoint.format.organization_header());
-    let organization = params.organization.as_deref().zip(named);
+    let organization = params.organizations.first().zip(named);
     let mut headers = HeaderMap::new();
     headers.extend(
         organization.and_then(|(organization, name)| {

@@ -38,7 +38,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) api_version: Option<String>,
     /// The same where a model is asked through the responses API.
     pub(in crate::config) responses_api_version: Option<String>,
-    pub(in crate::config) organization: Option<String>,
+    /// A deployment is one of one organisation: several are as many deployments.
+    pub(in crate::config) organizations: Vec<String>,
     pub(in crate::config) vertex_project: Option<String>,
     pub(in crate::config) vertex_location: Option<String>,
     /// A path, or the text of a key file; with the name of the variable it came from. A mapping is such a text.
@@ -110,7 +111,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
             responses_api_version: section.text("responses_api_version"),
-            organization: section.text("organization"),
+            organizations: section.text_or_texts("organization"),
             vertex_project: first_of(&mut section, VERTEX_PROJECT, Section::text_or_leave_out),
             vertex_location: first_of(&mut section, VERTEX_LOCATION, Section::text_or_leave_out),
             vertex_credentials: first_of(&mut section, VERTEX_CREDENTIALS, Section::secret_or_map_or_leave_out),
