@@ -302,7 +302,7 @@ async fn encode(
         let tells = |path: &str| format.tells(path);
         let mut encoded = left_out::encoded(request, defaulted, &rules, may_lose, longest, write, tells)?;
         if let Some(defaults) = defaults {
-            defaulting::fill(&mut encoded, request, defaults, write);
+            defaulting::fill(&mut encoded, request, defaults, &rules.never, write);
         }
         encoded.dropped.extend_from_slice(places);
         Ok(encoded)

@@ -10,11 +10,13 @@ use crate::chat::{ChatRequest, Message, Part, Role};
 use crate::fault::AttemptFault;
 use crate::format::Encoded;
 
-/// Adds to a written request what defaults of another dialect say and it does not. What the format has no word for is reported.
+/// Adds to a written request what defaults of another dialect say and it does not. What the format has no word for is reported, unless it is
+/// one of `as_written`.
 pub(super) fn fill(
     encoded: &mut Encoded,
     request: &ChatRequest,
     defaults: &ChatRequest,
+    as_written: &[String],
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
 ) {
     if request.dialect == defaults.dialect || defaults.rest.is_empty() || request.vectors.is_some() {
@@ -27,7 +29,13 @@ pub(super) fn fill(
     for (name, value) in &defaults.rest {
         let mut asked = bare.clone();
         asked.rest.insert(name.clone(), value.clone());
-        match encode(&asked) {
+        let with = encode(&asked);
+        let has_no_word = with.as_ref().map_or(true, |with| !with.dropped.is_empty());
+        if has_no_word && as_written.contains(name) {
+            more.insert(name.clone(), value.clone());
+            continue;
+        }
+        match with {
             Ok(with) => {
                 for name in with.dropped {
                     if !encoded.dropped.contains(&name) {
@@ -69,7 +77,7 @@ fn added(with: Map<String, Value>, without: &Map<String, Value>) -> Map<String, 
 }
 
 /// Takes over what is not there.
-fn fill_in(body: &mut Map<String, Value>, more: Map<String, Value>) {
+pub(super) fn fill_in(body: &mut Map<String, Value>, more: Map<String, Value>) {
     for (name, value) in more {
         match (body.get_mut(&name), value) {
             (None, value) => drop(body.insert(name, value)),

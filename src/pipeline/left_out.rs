@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::defaulting::fill_in;
 use crate::catalog::LeftOut;
 use crate::chat::{ChatRequest, IN_BACKGROUND};
 use crate::fault::{AttemptFault, FaultKind};
@@ -61,7 +62,8 @@ pub(super) fn encoded(
         let fault = match encode(asked) {
             Ok(mut encoded) => {
                 if !rules.never.is_empty() {
-                    let kept = rules.never.iter().filter(|name| encoded.dropped.contains(name)).collect();
+                    let dropped = |name: &&String| encoded.dropped.iter().any(|path| is_of(path, name));
+                    let kept = rules.never.iter().filter(dropped).collect();
                     keep(kept, request, &mut encoded);
                 }
                 if let Some(name) = format::lost(asked, &encoded).find(|name| !may_lose(name)) {
@@ -106,6 +108,11 @@ fn cannot_take(name: &str, encoded: &Encoded) -> AttemptFault {
     AttemptFault { param: Some(name.to_owned()), ..AttemptFault::new(FaultKind::Rejected, message) }
 }
 
+/// Whether a path is a parameter, or leads into it.
+fn is_of(path: &str, parameter: &str) -> bool {
+    path.strip_prefix(parameter).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Adds parameters to a body, as the client wrote them.
 fn keep(names: Vec<&String>, request: &ChatRequest, encoded: &mut Encoded) {
     let target = Target {
@@ -120,8 +127,8 @@ fn keep(names: Vec<&String>, request: &ChatRequest, encoded: &mut Encoded) {
     let (false, Some(common), Some(mut body)) = (names.is_empty(), common, fields(&encoded.body)) else { return };
     for name in names {
         if let Some(value) = common.get(name) {
-            body.entry(name).or_insert_with(|| value.clone());
-            encoded.dropped.retain(|dropped| dropped != name);
+            fill_in(&mut body, Map::from_iter([(name.clone(), value.clone())]));
+            encoded.dropped.retain(|path| !is_of(path, name));
             encoded.lost.retain(|lost| lost != name);
         }
     }

@@ -90,6 +90,41 @@ async fn defaults_of_a_deployment_hold_for_clients_of_every_api() {
     assert_eq!(sent["chat_template_kwargs"], json!({"enable_thinking": false}), "{sent}");
 }
 
+/// What is a provider's own has a name there alone, and is sent as the file has it.
+#[tokio::test]
+async fn fields_of_a_provider_s_own_reach_it_as_they_are_written() {
+    let claude = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let gemini = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}});
+    let safety = json!([{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]);
+    let edits = json!({"edits": [{"type": "clear_tool_uses_20250919"}]});
+    let extra = json!({"generationConfig": {"responseModalities": ["TEXT"]}, "labels": {"team": "lab"}});
+    for (model, reply, params) in [
+        ("anthropic/claude-sonnet-4-5", &claude, json!({"extra_body": {"context_management": edits}})),
+        ("gemini/gemini-2.5-flash", &gemini, json!({"safety_settings": safety, "extra_body": extra})),
+    ] {
+        for api in ["/v1/chat/completions", "/v1/messages"] {
+            let upstream = ScriptedUpstream::start([Step::json(200, reply)]).await;
+            let mut entry = json!({"model": model, "api_base": upstream.origin(), "api_key": "k"});
+            entry.as_object_mut().expect("a map").extend(params.as_object().expect("a map").clone());
+            let gateway =
+                Gateway::start(&format!("model_list: [{{ model_name: one, litellm_params: {entry} }}]")).await;
+            let answer = gateway.post(api, &asked(&json!({"temperature": 0.5}))).await;
+            assert_eq!((answer.status, answer.header("x-witgate-dropped")), (200, ""), "{}", answer.text);
+            let sent = &upstream.asked()[0].body;
+            if reply == &claude {
+                assert_eq!((&sent["context_management"], &sent["temperature"]), (&edits, &json!(0.5)), "{sent}");
+            } else {
+                let settings = &sent["generationConfig"];
+                assert_eq!((&sent["safety_settings"], &sent["labels"]), (&safety, &extra["labels"]), "{sent}");
+                assert_eq!(settings["responseModalities"], json!(["TEXT"]), "{sent}");
+                assert_eq!(settings["temperature"], json!(0.5), "what the request says stays beside it: {sent}");
+            }
+        }
+    }
+}
+
 /// A reply is cut for no wish of the client's: all that the model may write is allowed where a bound must be given.
 #[tokio::test]
 async fn a_bound_that_nobody_gave_is_the_model_s_own() {

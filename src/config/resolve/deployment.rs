@@ -109,7 +109,8 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let api_version = endpoint.api_version.clone().or(params.api_version).or_else(|| needed.map(str::to_owned));
     let makes_vectors = makes_vectors(info.mode.as_deref(), known);
     let defaulted = defaults_of_requests.as_deref().filter(|_| !makes_vectors);
-    untaken::report(&params.places, defaulted, &endpoint, api_version.as_deref());
+    let as_written = [params.allowed_openai_params, params.own_fields].concat();
+    untaken::report(&params.places, defaulted, &endpoint, api_version.as_deref(), &as_written);
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
     let id = DeploymentId::from(id);
@@ -150,7 +151,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
             unsupported: params.drop_params.unwrap_or(defaults.drop_params),
             named: Vec::new(),
             always: params.additional_drop_params,
-            never: params.allowed_openai_params,
+            never: as_written,
         },
         failures: FailureRules {
             retries: params.num_retries,

@@ -22,6 +22,7 @@ pub(super) fn report(
     defaults: Option<&ChatRequest>,
     endpoint: &Endpoint,
     version: Option<&str>,
+    as_written: &[String],
 ) {
     let Some(defaults) = defaults else { return };
     let is_known = endpoint.policy.is_none() && !endpoint.model.contains('*');
@@ -32,6 +33,9 @@ pub(super) fn report(
     let target = Target { model, api_version, quirks, default_max_tokens: BOUND, bare_stream: false };
     let note = |parameter: &str| {
         let key = parameter.split(['.', '[']).next().unwrap_or(parameter);
+        if as_written.iter().any(|name| name == key) {
+            return;
+        }
         places.downgrade(
             if places.has(key) { key } else { "extra_body" },
             Grade::Approximate,

@@ -63,6 +63,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) allowed_openai_params: Vec<String>,
     /// Default parameters of requests, in OpenAI's names.
     pub(in crate::config) defaults: Map<String, Value>,
+    /// Those that are the provider's own: where it is not asked in OpenAI's names, they are sent as they are written.
+    pub(in crate::config) own_fields: Vec<String>,
     pub(in crate::config) simulated: Option<Simulated>,
     pub(in crate::config) provider_policy: Option<String>,
     /// JSON text.
@@ -100,6 +102,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             let message = format!("no credential of `credential_list` is named `{name}`");
             section.places.leave_out_at("litellm_credential_name", message, "");
         }
+        let defaults = defaults(&mut section);
         let read = Self {
             places: section.places.clone(),
             model: section.text_or_leave_out("model"),
@@ -129,7 +132,8 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             extra_query: extra_query(&mut section),
             mock_response: section.text("mock_response"),
             allowed_openai_params: section.texts("allowed_openai_params"),
-            defaults: defaults(&mut section),
+            own_fields: own_fields(&defaults),
+            defaults,
             simulated: Simulated::read(&mut section),
             provider_policy: section.text("provider_policy"),
             provider_settings: super::settings(&mut section, "provider_settings"),
@@ -193,7 +197,7 @@ pub(super) fn window_model(section: &mut Section<'_, '_>) -> Option<WindowModel>
 }
 
 /// Parameters of a request that an entry may set for all of its requests that say nothing of them.
-const DEFAULTS: [&str; 21] = [
+const DEFAULTS: [&str; 69] = [
     "temperature",
     "top_p",
     "top_k",
@@ -213,10 +217,70 @@ const DEFAULTS: [&str; 21] = [
     "tool_choice",
     "tools",
     "service_tier",
-    // Bedrock's own.
+    "logprobs",
+    "top_logprobs",
+    "verbosity",
+    "store",
+    "prediction",
+    "modalities",
+    "audio",
+    "web_search_options",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    // Of models that make vectors.
+    "dimensions",
+    "encoding_format",
+    "input_type",
+    "truncate",
+    // Of servers that people run themselves (vLLM, SGLang, llama.cpp, Text Generation Inference).
+    "add_generation_prompt",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "enable_thinking",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "ignore_eos",
+    "include_stop_str_in_output",
+    "length_penalty",
+    "min_p",
+    "min_tokens",
+    "repeat_penalty",
+    "repetition_penalty",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "stop_token_ids",
+    "structured_outputs",
+    "thinking_budget",
+    "top_a",
+    "typical_p",
+    // OpenRouter's, Mistral's, Google's, Bedrock's and Claude's own.
+    "include_reasoning",
+    "models",
+    "plugins",
+    "provider",
+    "reasoning",
+    "route",
+    "transforms",
+    "prompt_mode",
+    "random_seed",
+    "safe_prompt",
+    SAFETY,
     "guardrailConfig",
     "extra_body",
 ];
+
+/// Google's own, by the name that LiteLLM has for it.
+const SAFETY: &str = "safety_settings";
+
+/// What is written in `extra_body` that has no name of its own above: no other word is known for it. And what is Google's alone.
+fn own_fields(defaults: &Map<String, Value>) -> Vec<String> {
+    let extra = defaults.get("extra_body").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let own = extra.filter(|name| !DEFAULTS.contains(&name.as_str()));
+    own.map(String::as_str).chain(defaults.contains_key(SAFETY).then_some(SAFETY)).map(str::to_owned).collect()
+}
 
 fn defaults(section: &mut Section<'_, '_>) -> Map<String, Value> {
     let given = DEFAULTS.iter().filter_map(|key| Some(((*key).to_owned(), section.get(key, Kind::Any)?)));
