@@ -1,6 +1,9 @@
 //! Content of Anthropic's clients that no other format has a block for, and that can be said in plain words: what a search found, documents
 //! that are made of texts, and the tools that a search of the client's own found. What is for Anthropic alone is left out.
 //!
+//! A conversation that its provider has summed up goes on from the sum everywhere: what was said before it is not sent, as Anthropic reads it
+//! no more.
+//!
 //! Tools may be put off until a search finds them. All others are shown every tool at once, so that a search which Anthropic runs is no
 //! tool there.
 
@@ -9,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Message, Part, PartKind, Role};
+use crate::chat::{ChatRequest, Message, Part, PartKind, Rest, Role};
 
 /// The fields that are said of a tool that was found, of a source that was, and of a document.
 const TOOL: &[&str] = &["type", "tool_name"];
@@ -23,6 +26,10 @@ pub(super) fn is_search(tool: &Value) -> bool {
 
 /// The request with such content in words; shared where there is none. `told` is what the model is told a tool is called.
 pub(super) fn in_words(request: Cow<'_, ChatRequest>, told: impl Fn(&str) -> String) -> Cow<'_, ChatRequest> {
+    let request = match from_summary(&request.messages) {
+        None => request,
+        Some(messages) => Cow::Owned(ChatRequest { messages: Arc::new(messages), ..request.into_owned() }),
+    };
     let has_words = |part: &Part| match &part.kind {
         PartKind::ToolResult { content, .. } => content.iter().any(|part| words(part, &told).is_some()),
         _ => words(part, &told).is_some(),
@@ -50,6 +57,26 @@ pub(super) fn in_words(request: Cow<'_, ChatRequest>, told: impl Fn(&str) -> Str
         }
     }
     Cow::Owned(request)
+}
+
+/// The conversation from the last sum of what went before, as its user's words; instructions stay. (`compaction` blocks of
+/// `compact-2026-01-12`: one without content is of a sum that failed.)
+fn from_summary(messages: &[Message]) -> Option<Vec<Message>> {
+    let summary = |part: &Part| match &part.kind {
+        PartKind::Other(value) if value.get("type").is_some_and(|kind| kind == "compaction") => {
+            value.get("content").and_then(Value::as_str).map(str::to_owned)
+        }
+        _ => None,
+    };
+    let last =
+        |message: &Message| message.parts.iter().enumerate().rev().find_map(|(at, part)| Some((at, summary(part)?)));
+    let (at, (place, text)) = messages.iter().enumerate().rev().find_map(|(at, message)| Some((at, last(message)?)))?;
+    let told = Message { role: Role::User, parts: vec![Part::text(text)], name: None, rest: Rest::new() };
+    let mut left = messages[at].clone();
+    left.parts.drain(..=place);
+    let instructions = messages[..at].iter().filter(|message| message.role.instructs()).cloned();
+    let rest = (!left.parts.is_empty()).then_some(left).into_iter().chain(messages[at + 1..].iter().cloned());
+    Some(instructions.chain(std::iter::once(told)).chain(rest).collect())
 }
 
 /// Whether a text of the instructions is what Claude Code tells its vendor of a session, anew in each request. Others would read it as an
@@ -152,6 +179,37 @@ mod tests {
         }
         let (body, dropped) = sent(&asked, "anthropic");
         assert_eq!((&body["tools"], &body["messages"][2], dropped), (&asked["tools"], &asked["messages"][2], vec![]));
+    }
+
+    #[test]
+    fn what_was_summed_up_is_said_in_the_place_of_what_it_sums_up() {
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let said = |role: &str, content: &Value| json!({"role": role, "content": content});
+        let sum = |content: Value| json!({"type": "compaction", "content": content});
+        let call = json!({"type": "tool_use", "id": "a", "name": "f", "input": {}});
+        let result = json!({"type": "tool_result", "tool_use_id": "a", "content": "Done"});
+        let messages = json!([
+            said("user", &json!("Old one.")),
+            said("assistant", &json!([sum(json!("Older sum.")), text("Old two."), sum(json!("The sum.")), call])),
+            said("user", &json!([result])),
+            said("assistant", &json!([sum(Value::Null), text("New.")])),
+            said("user", &json!("Go on.")),
+        ]);
+        let asked = json!({"model": "m", "max_tokens": 9, "system": "Be kind.", "messages": messages});
+        for to in ["openai", "openai_responses", "gemini", "bedrock"] {
+            let (body, dropped) = sent(&asked, to);
+            let written = body.to_string();
+            for gone in ["Old one.", "Older sum.", "Old two.", "compaction"] {
+                assert!(!written.contains(gone), "{to}: {written}");
+            }
+            let at = |text: &str| written.find(text).unwrap_or_else(|| panic!("{to}: no {text}: {written}"));
+            assert!(at("The sum.") < at("Done") && at("Done") < at("New.") && at("New.") < at("Go on."), "{to}");
+            at("Be kind.");
+            let failed = dropped.iter().filter(|path| path.starts_with("messages")).count();
+            assert_eq!(failed, 1, "{to}: it sums up nothing: {dropped:?}");
+        }
+        let (body, dropped) = sent(&asked, "anthropic");
+        assert_eq!((&body["messages"], dropped), (&messages, vec![]));
     }
 
     #[test]

@@ -89,6 +89,18 @@ pub(super) fn asked_for(output: Option<&OutputFormat>, known: Schemas) -> Schema
     }
 }
 
+/// The same where a schema must be of an object: in words where it is of a list, or of one of several values.
+pub(super) fn of_objects(output: Option<&OutputFormat>, known: Schemas) -> Schemas {
+    if is_of_object(output) { known } else { Schemas::Words }
+}
+
+/// Whether it is, for all that is told, an object that is asked for.
+pub(super) fn is_of_object(output: Option<&OutputFormat>) -> bool {
+    let Some(OutputFormat::JsonSchema { schema: Value::Object(fields), .. }) = output else { return true };
+    let is_of_others = ["anyOf", "oneOf", "enum", "const", "items"].into_iter().any(|name| fields.contains_key(name));
+    is_object(fields) || (!fields.contains_key("type") && !is_of_others)
+}
+
 /// Whether an object in it has names that it does not tell.
 fn is_open(schema: &Value) -> bool {
     let Value::Object(fields) = schema else { return false };

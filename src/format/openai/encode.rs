@@ -17,7 +17,7 @@ use crate::format::call_id::CallIds;
 use crate::format::in_words;
 use crate::format::openai::{BETA, DIALECT};
 use crate::format::plain_words;
-use crate::format::quirks::{Sampling, Want};
+use crate::format::quirks::{Sampling, Schemas, Want};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
 use crate::format::schemas;
@@ -42,12 +42,13 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
         let ids = CallIds::of(&request.messages, target.quirks.call_ids());
-        let schema = in_words::json(request.output.as_ref(), target.quirks.schemas(), true, &mut report);
+        let schema = in_words::json(request.output.as_ref(), schemas_known(request, target), true, &mut report);
         history::messages(schema.as_deref(), request, &ids, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
         match schema {
-            // The schema is in words; that it is JSON at all has a field.
+            // The schema is in words; that it is a JSON object at all has a field.
+            Some(_) if !schemas::is_of_object(request.output.as_ref()) => {}
             Some(_) => object.object("response_format").field("type", "json_object"),
             None => output(request, &mut object, &report),
         }
@@ -73,6 +74,13 @@ pub(super) fn unsupported(path: &str, what: &str) -> AttemptFault {
     );
     fault.param = Some(path.to_owned());
     fault
+}
+
+/// How a reply of the wanted shape is asked for, through whichever of this vendor's APIs: the shape is an object's there, which clients of
+/// others need not know.
+pub(super) fn schemas_known(request: &ChatRequest, target: &Target<'_>) -> Schemas {
+    let known = target.quirks.schemas();
+    if request.dialect == DIALECT { known } else { schemas::of_objects(request.output.as_ref(), known) }
 }
 
 /// The `type` of a value kept whole, for a message.

@@ -144,6 +144,30 @@ fn google_s_own_words_reach_its_own_providers() {
     assert_eq!(across("gemini", "openai", &asked).unwrap().1["tool_choice"], "auto");
 }
 
+/// What a shape is asked for where a grammar takes those of objects alone: lists and enumerations, which Google's SDK makes of Python's.
+#[test]
+fn shapes_that_are_no_objects_are_asked_for_in_words_where_objects_alone_are_taken() {
+    let asked = |schema: &Value| {
+        json!({"contents": [{"parts": [{"text": "Hi"}]}],
+            "generationConfig": {"responseMimeType": "application/json", "responseSchema": schema}})
+    };
+    let item = json!({"type": "OBJECT", "properties": {"a": {"type": "STRING"}}});
+    let list = asked(&json!({"type": "ARRAY", "items": item}));
+    let word = asked(&json!({"type": "STRING", "enum": ["x", "y"]}));
+    let either = asked(&json!({"anyOf": [item, {"type": "INTEGER"}]}));
+    for asked in [&list, &word, &either] {
+        let (encoded, body) = across("gemini", "openai", asked).unwrap();
+        assert_eq!(body.get("response_format"), None, "any object is not what is asked for");
+        assert!(body["messages"][0].to_string().contains("JSON Schema below"), "{body}");
+        assert!(encoded.dropped.is_empty(), "{:?}", encoded.dropped);
+        let (_, body) = across("gemini", "openai_responses", asked).unwrap();
+        assert_eq!(body["text"]["format"], json!({"type": "text"}));
+        assert!(body.to_string().contains("JSON Schema below"), "{body}");
+    }
+    let (_, body) = across("gemini", "openai", &asked(&item)).unwrap();
+    assert_eq!(body["response_format"]["type"], "json_schema");
+}
+
 #[test]
 fn a_schema_is_as_strict_as_the_other_side_takes_it() {
     let properties = json!({"a": {"type": "integer", "minimum": 1}, "b": {"type": "string"}});

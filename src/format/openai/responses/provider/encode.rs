@@ -12,12 +12,13 @@ use crate::chat::{ChatRequest, OutputFormat, Rest};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
-use crate::format::openai::encode::{speaks_responses, strict_here, tools_as_taken};
+use crate::format::openai::encode::{schemas_known, speaks_responses, strict_here, tools_as_taken};
 use crate::format::openai::responses::parse::INCLUDE;
 use crate::format::openai::{BETA, DIALECT, effort};
 use crate::format::quirks::{Effort, Sampling};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
+use crate::format::schemas;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
@@ -82,7 +83,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
         let ids = CallIds::of(&request.messages, target.quirks.call_ids());
-        let schema = in_words::json(request.output.as_ref(), target.quirks.schemas(), true, &mut report);
+        let schema = in_words::json(request.output.as_ref(), schemas_known(request, target), true, &mut report);
         input::write(schema.as_deref(), request, &ids, &mut object, &mut report)?;
         tools::write(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
@@ -162,8 +163,11 @@ fn text(request: &ChatRequest, in_words: bool, object: &mut Object<'_>, report: 
         let mut format = text.object("format");
         match output {
             OutputFormat::Text => format.field("type", "text"),
-            // The schema is in words; that it is JSON at all has a word.
-            OutputFormat::JsonSchema { .. } if in_words => format.field("type", "json_object"),
+            // The schema is in words; that it is a JSON object at all has a word.
+            OutputFormat::JsonSchema { .. } if in_words => {
+                let of_object = schemas::is_of_object(request.output.as_ref());
+                format.field("type", if of_object { "json_object" } else { "text" });
+            }
             OutputFormat::JsonObject => format.field("type", "json_object"),
             OutputFormat::JsonSchema { name, description, schema, strict } => {
                 format.field("type", "json_schema");
