@@ -235,6 +235,8 @@ pub struct ReplyMeta {
     pub policy: Arc<str>,
     /// The group.
     pub group: GroupName,
+    /// What the provider names the model that replied. The reply itself says the name that was asked for.
+    pub model: String,
     /// Calls made.
     pub attempts: usize,
     /// Of them, those after the first of a group; and the groups after the first.

@@ -61,6 +61,7 @@ pub(super) async fn call(
         attempts: guard.attempts(),
         tried: guard.tried(),
         waited: guard.record.waited,
+        model: String::new(),
         cost: None,
         bill: None,
         items: context.items.clone(),
@@ -90,7 +91,7 @@ pub(super) async fn call(
         names.restore(&mut reply);
     }
     reply.created.get_or_insert(read.as_millis() / 1000);
-    named(&mut reply.id, &mut reply.model, guard, deployment);
+    named((&mut reply.id, &mut reply.model), (context, guard), &mut meta, deployment);
     guard.first_content();
     let before = guard.record.cost;
     if let Some(progress) = guard.progress() {
@@ -134,7 +135,7 @@ async fn streamed(
     }
     moderated::streamed(context, source.ended_at_once())?;
     (meta.took, meta.overhead) = guard.times();
-    let stream = Box::new(stream::begin(context, guard, runtime, source, sent));
+    let stream = Box::new(stream::begin((context, guard), runtime, source, sent, &mut meta));
     Ok(Served::Streamed { stream, meta })
 }
 
@@ -152,14 +153,33 @@ pub(super) fn priced(meta: &mut ReplyMeta, progress: &AttemptProgress, deploymen
     meta.bill = prices.filter(|_| progress.told_cost().is_none()).map(|prices| progress.bill(prices));
 }
 
-/// Gives a reply the names that its provider left out: the request's id, and the model that was asked.
-pub(super) fn named(id: &mut String, model: &mut String, guard: &RequestGuard, deployment: &Deployment) {
+/// Gives a reply its names: the request's id where its provider gave none, and the model that the client asked for, which clients
+/// compare (Claude Code keeps signed thinking by it). What another group replied keeps the name of its model. The model that the provider
+/// names goes into the head.
+pub(super) fn named(
+    (id, model): (&mut String, &mut String),
+    (context, guard): (&RequestContext<'_>, &RequestGuard),
+    meta: &mut ReplyMeta,
+    deployment: &Deployment,
+) {
     if id.is_empty() {
         *id = guard.record.id.to_string();
     }
+    name_model(model, context, meta, deployment);
+}
+
+/// What [`named`] does for the model's name.
+pub(super) fn name_model(
+    model: &mut String,
+    context: &RequestContext<'_>,
+    meta: &mut ReplyMeta,
+    deployment: &Deployment,
+) {
     if model.is_empty() {
         model.push_str(&deployment.model);
     }
+    let told = if meta.tried.fallbacks == 0 { context.request.model.clone() } else { model.clone() };
+    meta.model = std::mem::replace(model, told);
 }
 
 /// Sends the request until it is taken or refused. A provider that refuses only to be told that a stream's usage is wanted is asked

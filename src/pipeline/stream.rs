@@ -33,7 +33,7 @@ use super::one_call::OneCall;
 use super::parser::{CallFailure, StreamParser, Unparsed};
 use super::scrub::scrubbed;
 use super::send_timeout::SendTimeout;
-use super::{RequestContext, RequestGuard};
+use super::{ReplyMeta, RequestContext, RequestGuard};
 
 /// How long the end of a provider's body is awaited after the reply is whole, so that the connection can
 /// be used again.
@@ -97,18 +97,18 @@ pub(super) struct Begun {
 
 /// The reply to the client, once its first content has come.
 pub(super) fn begin(
-    context: &RequestContext<'_>,
-    guard: &mut RequestGuard,
+    (context, guard): (&RequestContext<'_>, &mut RequestGuard),
     runtime: &DeploymentRuntime,
     mut source: Source,
     sent: Vec<SecretString>,
+    meta: &mut ReplyMeta,
 ) -> Begun {
     source.text = None;
     let now = context.gateway.clock.now();
     for chunk in &mut source.chunks {
         if let Delta::Start { id, model, created, .. } = &mut chunk.delta {
             created.get_or_insert(now.as_millis() / 1000);
-            named(id, model, guard, &runtime.config);
+            named((id, model), (context, guard), meta, &runtime.config);
         }
     }
     guard.first_content();

@@ -9,7 +9,7 @@ use crate::chat::Vectors;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::snapshot::DeploymentRuntime;
 
-use super::call::priced;
+use super::call::{name_model, priced};
 use super::{ReplyMeta, RequestContext, RequestGuard};
 
 /// The reply's body in the client's words. Where the provider tells no tokens, it tells those that are billed: clients add them up.
@@ -25,6 +25,7 @@ pub(super) async fn given(
 ) -> Result<Bytes, AttemptFault> {
     let mut vectors = read(context, runtime, body).await?;
     vectors.usage = vectors.usage.or_else(|| runtime.format.usage_in_headers(headers));
+    name_model(&mut vectors.model, context, meta, &runtime.config);
     guard.first_content();
     if let Some(progress) = guard.progress() {
         vectors.usage.iter().for_each(|usage| progress.reported(usage));
@@ -48,15 +49,12 @@ async fn read(
 ) -> Result<Vectors, AttemptFault> {
     let (format, inputs) =
         (runtime.format.serving(context.id, context.gateway.clock.now()), context.request.messages.len());
-    let (runtime, slow) = (Arc::clone(runtime), format.is_slow());
+    let slow = format.is_slow();
     let read = move || {
-        let mut vectors = format.decode_vectors(&body)?;
+        let vectors = format.decode_vectors(&body)?;
         if vectors.list.len() != inputs {
             let message = format!("the provider answered {inputs} inputs with {} vectors", vectors.list.len());
             return Err(AttemptFault::new(FaultKind::BrokenStream, message));
-        }
-        if vectors.model.is_empty() {
-            vectors.model = runtime.config.model.to_string();
         }
         Ok(vectors)
     };

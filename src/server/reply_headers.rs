@@ -17,6 +17,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderName = HeaderName::from_static("x-witgate-policy");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-witgate-deployment");
+const MODEL: HeaderName = HeaderName::from_static("x-witgate-model");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-witgate-attempts");
 const WAITED: HeaderName = HeaderName::from_static("x-witgate-waited-ms");
 const ITEMS: HeaderName = HeaderName::from_static("x-witgate-items");
@@ -46,7 +47,9 @@ const OF_TOKENS: [HeaderName; 3] = [
 ];
 
 /// Bytes that the values of most replies need.
-const ROOM: usize = 384;
+const ROOM: usize = 416;
+/// Bytes of a model's name that are told: it is its provider's.
+const LONGEST_MODEL: usize = 128;
 
 /// The names that nearly every reply has, in their order and with nothing yet for values. Copied as a whole: to put a name into a map
 /// costs several times what its place in a copy does, and to put one more into a full map moves all of them.
@@ -67,6 +70,7 @@ impl Names {
             DEPLOYMENT,
             MODEL_ID,
             MODEL_GROUP,
+            MODEL,
             ATTEMPTS,
             WAITED,
             DURATION,
@@ -206,6 +210,7 @@ pub(super) fn of(meta: &ReplyMeta, kind: HeaderValue, (id_header, id): (&HeaderN
         deployment.clone(),
         deployment,
         values.text(meta.group.as_str()),
+        values.text(meta.model.get(..LONGEST_MODEL).unwrap_or(&meta.model)),
         values.number(meta.attempts as u64),
         values.number(whole_millis(meta.waited)),
         values.millis(meta.took),
@@ -338,6 +343,7 @@ line"
             deployment: "d".into(),
             policy: "p@1".into(),
             group: group.into(),
+            model: "m-1".to_owned(),
             attempts: 3,
             tried: crate::fault::Tried { retries: 1, fallbacks: 2 },
             waited: Duration::from_millis(7),
@@ -357,6 +363,7 @@ line"
             (DEPLOYMENT, "d"),
             (MODEL_ID, "d"),
             (MODEL_GROUP, "g"),
+            (MODEL, "m-1"),
             (ATTEMPTS, "3"),
             (WAITED, "7"),
             (DURATION, "1.500"),

@@ -256,6 +256,7 @@ mod tests {
             deployment: deployment.into(),
             policy: "p@1".into(),
             group: "g".into(),
+            model: "m".to_owned(),
             attempts: 2,
             tried: Tried { retries: 1, fallbacks: 0 },
             waited: Duration::from_millis(left),

@@ -55,6 +55,47 @@ async fn any_key_that_is_known_lets_a_request_in() {
     assert_eq!(ask(&gateway, &format!("{path}?key=sk-other"), &[], &chat).await.status, 401);
 }
 
+/// Clients compare the name: Claude Code keeps signed thinking of the model that it asked, and of no other.
+#[tokio::test]
+async fn a_reply_says_the_name_that_was_asked_for_and_a_header_its_models() {
+    let steps = vec![Step::json(500, &json!({"error": {"message": "down"}})), Step::json(200, &openai_reply("Hi"))];
+    let upstream = ScriptedUpstream::start(steps).await;
+    let params = |model: &str| format!("model: openai/{model}, api_base: \"{}/v1\", api_key: k", upstream.origin());
+    let config = format!(
+        "model_list:\n- {{model_name: first, litellm_params: {{{}}}}}\n- {{model_name: second, litellm_params: {{{}}}}}\n\
+         router_settings: {{num_retries: 0, fallbacks: [{{first: [second]}}], model_group_alias: {{gpt-9: second}}}}\n",
+        params("m-1"),
+        params("m-2")
+    );
+    let gateway = Gateway::start(&config).await;
+    let chat = |model: &str, stream: bool| json!({"model": model, "max_tokens": 5, "stream": stream, "messages": [{"role": "user", "content": "Hi"}]});
+    let reply = gateway.post("/v1/messages", &chat("first", false)).await;
+    assert_eq!((&reply.json()["model"], reply.header("x-witgate-model")), (&json!("m"), "m"), "another group's");
+    for (path, stream) in [
+        ("/v1/chat/completions", false),
+        ("/v1/messages", false),
+        ("/v1/chat/completions", true),
+        ("/v1/messages", true),
+        ("/v1/responses", true),
+    ] {
+        let step = if stream { Step::events(OPENAI_STREAM) } else { Step::json(200, &openai_reply("Hi")) };
+        let upstream = ScriptedUpstream::start([step]).await;
+        let config = format!(
+            "model_list:\n- {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: k}}}}\nrouter_settings: {{model_group_alias: {{gpt-9: g}}}}\n",
+            upstream.origin()
+        );
+        let gateway = Gateway::start(&config).await;
+        let mut asked = chat("gpt-9", stream);
+        if path == "/v1/responses" {
+            asked = json!({"model": "gpt-9", "stream": true, "input": "Hi"});
+        }
+        let reply = gateway.post(path, &asked).await;
+        assert_eq!(reply.header("x-witgate-model"), "m", "{path} {stream}");
+        let says = |name: &str| reply.text.contains(&format!("\"model\":\"{name}\""));
+        assert!(says("gpt-9") && !says("m"), "{path} {stream}: {}", reply.text);
+    }
+}
+
 #[tokio::test]
 async fn embeddings_go_through_the_pipeline_in_both_forms() {
     let gateway = Gateway::start(SIMULATED).await;
@@ -97,9 +138,10 @@ async fn embeddings_speak_to_providers_in_their_words() {
         "data": [{"object": "embedding", "index": 1, "embedding": [0.25, -1.5]}, {"object": "embedding", "index": 0, "embedding": [1.0, 2.0]}]});
     let (gateway, upstream) = over("openai", "/v1", vec![Step::json(200, &answer)]).await;
     let asked = json!({"model": "g", "input": ["a", "b"], "dimensions": 2, "encoding_format": "base64", "user": "u"});
-    let said = gateway.post("/v1/embeddings", &asked).await.json();
+    let reply = gateway.post("/v1/embeddings", &asked).await;
+    let said = reply.json();
     assert_eq!(said["data"][0]["embedding"], "AACAPwAAAEA=", "the provider's order is by index: {said}");
-    assert_eq!(said["model"], "m-1");
+    assert_eq!((&said["model"], reply.header("x-witgate-model")), (&json!("g"), "m-1"));
     let seen = &upstream.asked()[0];
     assert_eq!(seen.path, "/v1/embeddings");
     assert_eq!(
@@ -110,7 +152,7 @@ async fn embeddings_speak_to_providers_in_their_words() {
     let answer = json!({"embeddings": [{"values": [0.5, 0.25]}]});
     let (gateway, upstream) = over("gemini", "/v1beta", vec![Step::json(200, &answer)]).await;
     let said = gateway.post("/v1/embeddings", &json!({"model": "g", "input": "a", "dimensions": 2})).await.json();
-    assert_eq!((&said["data"][0]["embedding"], &said["model"]), (&json!([0.5, 0.25]), &json!("m")));
+    assert_eq!((&said["data"][0]["embedding"], &said["model"]), (&json!([0.5, 0.25]), &json!("g")));
     let seen = &upstream.asked()[0];
     assert_eq!(seen.path, "/v1beta/models/m:batchEmbedContents");
     assert_eq!(
