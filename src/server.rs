@@ -39,7 +39,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{Extensions, Method, Request};
+use axum::http::{Extensions, Method, Request, Uri};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{BoxError, Router};
@@ -94,7 +94,13 @@ impl HttpService {
     }
 
     /// Answers a request. A chat has arrived when this returns, polled or not.
-    fn answer<B: RequestBody>(self: &Arc<Self>, request: Request<B>) -> impl Future<Output = Response> + Send + use<B> {
+    fn answer<B: RequestBody>(
+        self: &Arc<Self>,
+        mut request: Request<B>,
+    ) -> impl Future<Output = Response> + Send + use<B> {
+        if let Some(uri) = without_last_slash(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let page = self.gateway.as_ref().and_then(|app| cors::page(&app.gateway.live, request.headers()));
         if let Some(app) = &self.gateway
             && request.method() == Method::POST
@@ -135,6 +141,15 @@ impl HttpService {
             Err(never) => match never {},
         }
     }
+}
+
+/// An address whose path ends in a slash, as scrapers and people write it, without: before anybody asks who may see it.
+fn without_last_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
+    let path_and_query = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Who asks, for handlers.

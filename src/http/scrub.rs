@@ -2,6 +2,7 @@
 //! reads them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -17,7 +18,12 @@ const GAPS: [&str; 3] = ["**", "…", "..."];
 /// Letters of a secret's beginning, and of its end, by which one shown in part is known.
 const SHOWN: [usize; 2] = [3, 4];
 
-/// `text` without `secrets`, whole or shown in part (`sk-…abcd`). Borrowed where there is nothing to hide. Secrets shorter than four bytes stay.
+/// So many bytes of a secret in a row are known wherever they stand: a part of it is no secret of half the worth.
+const RUN: usize = 12;
+/// Longer ones are no keys but files, whose words are in many texts.
+const LONGEST_KEY: usize = 512;
+
+/// `text` without `secrets`, whole or shown in part (`sk-…abcd`, or a dozen letters of one). Borrowed where there is nothing to hide. Secrets shorter than four bytes stay.
 #[must_use]
 pub fn scrub<'a>(text: &'a str, secrets: &[SecretString]) -> Cow<'a, str> {
     let mut found: Vec<&str> = secrets
@@ -34,16 +40,16 @@ pub fn scrub<'a>(text: &'a str, secrets: &[SecretString]) -> Cow<'a, str> {
     }
 }
 
-/// `text` without the words that show the beginning or the end of a secret; nothing where there are none.
+/// `text` without the words that show a part of a secret; nothing where there are none.
 fn without_parts(text: &str, secrets: &[SecretString]) -> Option<String> {
-    if !GAPS.iter().any(|gap| text.contains(gap)) {
-        return None;
-    }
+    let keys = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|key| key.len() <= LONGEST_KEY);
+    let runs: HashSet<&[u8]> = keys.flat_map(|key| key.windows(RUN)).collect();
     let breaks = |sign: char| sign.is_whitespace() || "\"'`()[]{}<>,;:=".contains(sign);
     let (mut out, mut hidden) = (String::with_capacity(text.len()), false);
     for piece in text.split_inclusive(breaks) {
         let word = piece.trim_end_matches(breaks);
-        let shows = secrets.iter().any(|secret| shows(word, secret.expose_secret()));
+        let shows = word.as_bytes().windows(RUN).any(|run| runs.contains(run))
+            || secrets.iter().any(|secret| shows(word, secret.expose_secret()));
         hidden |= shows;
         out.push_str(if shows { MASK } else { word });
         out.push_str(&piece[word.len()..]);
@@ -78,6 +84,13 @@ mod tests {
             ("wait... sk...long4, **ng … bel**w", "wait... sk...long4, **ng … bel**w"),
         ] {
             assert_eq!(scrub(said, &secrets), clean);
+        }
+        let long = ["sk-proj-0123456789abcdef".into()];
+        for (said, clean) in [
+            ("the key 23456789abcd is none; 0123456789a", "the key *** is none; 0123456789a"),
+            ("sent: Key-sk-proj-0123456, as sk-proj-", "sent: ***, as sk-proj-"),
+        ] {
+            assert_eq!(scrub(said, &long), clean);
         }
         assert!(matches!(scrub("nothing here", &secrets), Cow::Borrowed(_)));
     }

@@ -127,11 +127,14 @@ fn is_local(name: &str) -> bool {
         || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A form or plain text is what a foreign page can send without asking first.
-pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+/// A form or plain text is what a foreign page can send without asking first: where no key is asked for, a body says that it is JSON.
+/// Who has shown a key may leave that out, as small clients do; a form is none anywhere.
+pub(super) fn is_json(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Refusal> {
+    const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    let is_form = || FORMS.iter().any(|form| essence.eq_ignore_ascii_case(form));
+    if essence.eq_ignore_ascii_case("application/json") || (snapshot.settings.asks_for_keys() && !is_form()) {
         return Ok(());
     }
     let message = format!("the body must be JSON: send `Content-Type: application/json`, not `{essence}`");

@@ -67,7 +67,7 @@ pub(super) async fn create(
 ) -> Response {
     let (head, body) = request.into_parts();
     let read = async {
-        access::is_json(&head.headers)?;
+        access::is_json(&app.gateway.live.read(), &head.headers)?;
         let body = to_bytes(body, BODY).await.map_err(|_| {
             Refusal::new(RefusalKind::TooLarge, format!("the body could not be read, or has more than {BODY} bytes"))
         })?;

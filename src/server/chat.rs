@@ -53,7 +53,7 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: Box<RequestGuard>, req
     let known = authorized.and_then(|caller| {
         let caller = caller.unwrap_or_else(|| Arc::clone(&guard.snapshot().callers.anonymous));
         guard.set_caller(Some(Arc::clone(&caller)));
-        access::is_json(&head.headers)?;
+        access::is_json(guard.snapshot(), &head.headers)?;
         Ok((caller, coding::of(&head.headers)?))
     });
     let read = match known {

@@ -88,7 +88,7 @@ pub(super) async fn read(app: &App, request: Request<Body>) -> Result<(Arc<Calle
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Arc<Caller>>().cloned();
     let caller = caller.unwrap_or_else(|| Arc::clone(&app.gateway.live.read().callers.anonymous));
-    access::is_json(&head.headers)?;
+    access::is_json(&app.gateway.live.read(), &head.headers)?;
     let codings = coding::of(&head.headers)?;
     let too_large = move || Refusal::new(RefusalKind::TooLarge, format!("the body has more than {limit} bytes"));
     let body = to_bytes(body, limit).await.map_err(|_| too_large())?;

@@ -31,7 +31,7 @@ async fn plan(app: &App, api: &'static dyn ClientApi, request: Request<Body>) ->
     let (head, body) = request.into_parts();
     let caller = head.extensions.get::<Arc<Caller>>().cloned();
     let caller = caller.unwrap_or_else(|| Arc::clone(&snapshot.callers.anonymous));
-    access::is_json(&head.headers)?;
+    access::is_json(&snapshot, &head.headers)?;
     let limit = snapshot.settings.server.max_request_bytes;
     let body = to_bytes(body, limit).await.map_err(|fault| {
         let message = format!("the request body could not be read, or has more than {limit} bytes: {fault}");

@@ -45,7 +45,7 @@ pub(super) async fn give(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 async fn given(app: &Arc<App>, request: Request<Body>) -> Result<Value, Refusal> {
     let (head, body) = request.into_parts();
-    access::is_json(&head.headers)?;
+    access::is_json(&app.gateway.live.read(), &head.headers)?;
     let too_large = || format!("the body could not be read, or has more than {BODY} bytes");
     let body = to_bytes(body, BODY).await.map_err(|_| Refusal::new(RefusalKind::TooLarge, too_large()))?;
     let said = Said::read(&body)?;

@@ -53,7 +53,7 @@ pub(super) async fn act(
 
 async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -> Result<String, Refusal> {
     let wrong = |words: String| Refusal::new(RefusalKind::InvalidRequest, words);
-    access::is_json(request.headers())?;
+    access::is_json(&app.gateway.live.read(), request.headers())?;
     let body = to_bytes(request.into_body(), LARGEST).await.map_err(|fault| wrong(format!("the body: {fault}")))?;
     let details: Details = serde_json::from_slice(&body).map_err(|fault| {
         wrong(format!("the body is an object with `to`, `role` and `policy`, all of which may be left out: {fault}"))

@@ -70,6 +70,15 @@ async fn a_chat_whose_client_leaves_before_it_is_looked_at_is_recorded_too() {
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
 
+#[tokio::test]
+async fn an_address_with_a_slash_behind_it_is_the_one_without() {
+    let service = service();
+    for (path, key) in [("/metrics/", None), ("/health/liveliness/", None), ("/v1/models/?limit=1", Some("sk-m"))] {
+        assert_eq!(status(&service, Method::GET, path, key).await, StatusCode::OK, "{path}");
+    }
+    assert_eq!(status(&service, Method::GET, "/v1/models/", None).await, StatusCode::UNAUTHORIZED);
+}
+
 /// Through the service itself, as a connection would ask it: every path there is, and some there are not.
 #[tokio::test]
 async fn without_a_key_nothing_is_open_but_what_is_listed() {
@@ -88,7 +97,7 @@ async fn without_a_key_nothing_is_open_but_what_is_listed() {
         "/v1beta/models/g:countTokens",
         "/v1beta1/projects/p/locations/l/publishers/google/models/g:generateContent",
     ];
-    let unknown = ["/nothing/here", "/admin", "/admin/nothing", "/metrics/", "//metrics", "/v1/chat"];
+    let unknown = ["/nothing/here", "/admin", "/admin/nothing", "/metrics//", "//metrics", "/v1/chat"];
     let served = routes().into_iter().map(|(path, _)| path);
     for path in served.clone().chain(chats).chain(unknown) {
         let public = access::PUBLIC.iter().any(|(public, _)| *public == path);

@@ -229,7 +229,16 @@ async fn refusals_say_what_and_where_in_the_callers_dialect() {
     let cases = [
         ("/v1/chat/completions", "", "application/json", sound.clone(), 401, "no API key"),
         ("/v1/chat/completions", "wrong", "application/json", sound.clone(), 401, "not known"),
-        ("/v1/chat/completions", "sk-master", "text/plain", sound.clone(), 400, "application/json"),
+        (
+            "/v1/chat/completions",
+            "sk-master",
+            "application/x-www-form-urlencoded",
+            sound.clone(),
+            400,
+            "application/json",
+        ),
+        // Who has shown a key need not say what is seen.
+        ("/v1/chat/completions", "sk-master", "text/plain", sound.clone(), 400, "Incorrect API key"),
         (
             "/v1/chat/completions",
             "sk-master",
