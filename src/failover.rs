@@ -5,6 +5,7 @@
 //! request itself is never repeated at the deployment that refused it, whatever a policy says: it would be refused again.
 
 mod causes;
+mod litellm_names;
 mod overrides;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use crate::fault::{AttemptFault, Cause, FaultKind, RefusalKind};
 use crate::id::GroupName;
 
 pub use causes::{cause_of, classify};
-pub use overrides::{Overrides, WITHOUT_EFFECT, steering_field};
+pub use litellm_names::is_litellms;
+pub use overrides::{Overrides, steering_field};
 
 /// LiteLLM's classes of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,6 +94,18 @@ impl ChatRequest {
     #[must_use]
     pub fn with_defaults(&self, defaults: &Self) -> Self {
         let mut request = self.clone();
+        request.user = request.user.or_else(|| defaults.user.clone());
+        if request.dialect == defaults.dialect {
+            let is_chats = |name: &String| self.vectors.is_some() && OF_CHATS.contains(&name.as_str());
+            for (name, value) in defaults.rest.iter().filter(|(name, _)| !is_chats(name)) {
+                if !request.rest.contains_key(name) {
+                    request.rest.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        if self.vectors.is_some() {
+            return request;
+        }
         let Self { tools, tool_choice, parallel_tool_calls, max_tokens, temperature, top_p, top_k, stop, .. } =
             defaults;
         if request.tools.is_empty() {
@@ -113,17 +125,71 @@ impl ChatRequest {
         request.top_k = request.top_k.or(*top_k);
         request.output = request.output.or_else(|| defaults.output.clone());
         request.reasoning = request.reasoning.or_else(|| defaults.reasoning.clone());
-        request.user = request.user.or_else(|| defaults.user.clone());
-        if request.dialect == defaults.dialect {
-            for (name, value) in &defaults.rest {
-                if !request.rest.contains_key(name) {
-                    request.rest.insert(name.clone(), value.clone());
-                }
-            }
-        }
         request
     }
 }
+
+/// Fields of chats that stand among those without a canonical meaning: who makes vectors knows none of them.
+const OF_CHATS: [&str; 58] = [
+    "add_generation_prompt",
+    "audio",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "enable_thinking",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "guardrailConfig",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "ignore_eos",
+    "include_reasoning",
+    "include_stop_str_in_output",
+    "length_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "min_p",
+    "min_tokens",
+    "modalities",
+    "parallel_tool_calls",
+    "plugins",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_mode",
+    "random_seed",
+    "reasoning",
+    "reasoning_effort",
+    "repeat_penalty",
+    "repetition_penalty",
+    "response_format",
+    "safe_prompt",
+    "safety_settings",
+    "seed",
+    "service_tier",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "stop",
+    "stop_token_ids",
+    "store",
+    "stream_options",
+    "structured_outputs",
+    "temperature",
+    "thinking",
+    "thinking_budget",
+    "tool_choice",
+    "top_a",
+    "top_logprobs",
+    "top_p",
+    "typical_p",
+    "verbosity",
+    "web_search_options",
+];
 
 impl ChatRequest {
     /// Whether it says a parameter that may be left out.

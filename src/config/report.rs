@@ -151,13 +151,23 @@ fn row(section: &str, key: &str) -> Option<&'static Known> {
     })
 }
 
+/// Whether a section's table has no line for `key`, nor one for a key that may be meant.
+pub(super) fn is_unknown(section: &str, key: &str) -> bool {
+    row(section, key).is_none() && meant(section, key).is_none()
+}
+
+/// The key of a section that may be meant by one that is not known.
+fn meant(section: &str, key: &str) -> Option<&'static str> {
+    let names = KNOWN.iter().filter(|row| row.section == section && !row.key.ends_with('*'));
+    closest(key, names.map(|row| row.key))
+}
+
 /// What becomes of `key` in a section of LiteLLM's.
 pub(super) fn grade(section: &str, key: &str) -> (Grade, String) {
     if let Some(row) = row(section, key) {
         return (row.grade, row.note.to_owned());
     }
-    let names = KNOWN.iter().filter(|row| row.section == section && !row.key.ends_with('*'));
-    let note = match closest(key, names.map(|row| row.key)) {
+    let note = match meant(section, key) {
         Some(name) => format!("unknown key; did you mean `{name}`?"),
         None => "unknown key".to_owned(),
     };

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use super::problem::closest;
 use super::reader::{FROM_ENVIRONMENT, Reader};
-use super::report::{Grade, KeyReport, grade, restricts};
+use super::report::{Grade, KeyReport, grade, is_unknown, restricts};
 use super::yaml::{Entry, Node, Place, Value};
 
 /// Longer times are taken for a slip: seconds where milliseconds were meant, and the like.
@@ -67,7 +67,7 @@ pub(super) struct KeyPlaces<'r, 'e> {
 impl KeyPlaces<'_, '_> {
     /// Whether `key` is given, without taking it for one that acts.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key && !matches!(entry.node.value, Value::Null))
+        self.entries.iter().any(|entry| entry.key == key && entry.node.value.says_something())
     }
 
     /// Whether one of these keys is given and was not read, for which it is reported already. `keys` says of each whether it was.
@@ -77,7 +77,7 @@ impl KeyPlaces<'_, '_> {
 
     /// Whether a key is given that begins so.
     pub(super) fn has_any(&self, beginning: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key.starts_with(beginning) && !matches!(entry.node.value, Value::Null))
+        self.entries.iter().any(|entry| entry.key.starts_with(beginning) && entry.node.value.says_something())
     }
 
     /// The path of a key in the report.
@@ -127,11 +127,26 @@ pub(super) struct Section<'r, 'e> {
     /// Keys whose value is reported key by key.
     inner: BTreeSet<&'static str>,
     strict: bool,
+    /// Of one whose values may name variables that are not set: the keys that do.
+    unset: Option<Vec<&'static str>>,
+    /// Keys that nobody knows and that act all the same, as the table says of none.
+    sent: BTreeSet<&'r str>,
 }
+
+/// What is said of a key that goes to the provider.
+const SENT: &str = "nobody knows it but the provider: it is sent as it is written, as LiteLLM does it";
 
 impl<'r, 'e> Section<'r, 'e> {
     pub(super) fn new(places: KeyPlaces<'r, 'e>, name: &'static str) -> Self {
-        Self { places, name, taken: BTreeSet::new(), inner: BTreeSet::new(), strict: false }
+        Self {
+            places,
+            name,
+            taken: BTreeSet::new(),
+            inner: BTreeSet::new(),
+            strict: false,
+            unset: None,
+            sent: BTreeSet::new(),
+        }
     }
 
     /// Who reads it.
@@ -146,12 +161,37 @@ impl<'r, 'e> Section<'r, 'e> {
         self
     }
 
+    /// The same as a section in which a value that is a variable which is not set says as little as no key, as in LiteLLM.
+    pub(super) fn lenient(mut self) -> Self {
+        self.unset = Some(Vec::new());
+        self
+    }
+
+    /// The keys of a lenient section whose values are variables that are not set.
+    pub(super) fn unset(&self) -> &[&'static str] {
+        self.unset.as_deref().unwrap_or_default()
+    }
+
     /// The value of `key`, read as a `kind`, where it is given and not null. From here on the key counts as one that acts.
     pub(super) fn get(&mut self, key: &'static str, kind: Kind) -> Option<&'r Node> {
+        let node = self.written(key, kind)?;
+        if let (Some(unset), Value::Text(text)) = (&mut self.unset, &node.value)
+            && self.places.reader.resolve_if_set(text).is_none()
+        {
+            unset.push(key);
+            return None;
+        }
+        Some(node)
+    }
+
+    /// The same, whether it is a variable that is set or not.
+    fn written(&mut self, key: &'static str, kind: Kind) -> Option<&'r Node> {
         self.taken.insert(key);
         self.reader().reads(self.name, key, kind);
         let entry = self.places.entries.iter().find(|entry| entry.key == key)?;
-        (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
+        let value = &entry.node.value;
+        let says = if self.unset.is_some() { value.says_something() } else { !matches!(value, Value::Null) };
+        says.then_some(&entry.node)
     }
 
     /// A section within this one; absent ones are empty.
@@ -205,7 +245,7 @@ impl<'r, 'e> Section<'r, 'e> {
 
     /// Text without which a deployment is left out, where it names a variable that is not set.
     pub(super) fn text_or_leave_out(&mut self, key: &'static str) -> Option<String> {
-        let node = self.get(key, Kind::Text)?;
+        let node = self.written(key, Kind::Text)?;
         match &node.value {
             Value::Text(text) => self.reader().resolve_or_leave_out(text, node.at),
             _ => self.reader().text(node, key),
@@ -221,7 +261,7 @@ impl<'r, 'e> Section<'r, 'e> {
 
     /// The same for a deployment's, without which it is left out.
     pub(super) fn secret_or_leave_out(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
-        let node = self.get(key, Kind::Text)?;
+        let node = self.written(key, Kind::Text)?;
         let text = match &node.value {
             Value::Text(text) => self.reader().resolve_or_leave_out(text, node.at)?,
             _ => self.reader().text(node, key)?,
@@ -231,7 +271,7 @@ impl<'r, 'e> Section<'r, 'e> {
 
     /// The same for what may also be a mapping, which counts as its own text in JSON.
     pub(super) fn secret_or_map_or_leave_out(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
-        let Value::Map(entries) = &self.get(key, Kind::TextOrMap)?.value else {
+        let Value::Map(entries) = &self.written(key, Kind::TextOrMap)?.value else {
             return self.secret_or_leave_out(key);
         };
         let reader = self.reader();
@@ -247,6 +287,16 @@ impl<'r, 'e> Section<'r, 'e> {
     fn secret_of(&self, node: &'r Node, key: &'static str, text: &str) -> Option<(SecretString, Option<&'r str>)> {
         if text.trim().is_empty() {
             self.reader().problem(node.at, format!("`{key}` is empty"), "leave the key out where none is wanted");
+            return None;
+        }
+        if is_placeholder(text.trim()) {
+            let message = format!("`{key}` is a placeholder as it is written: nothing fills it in here");
+            let hint = "name the variable as `os.environ/NAME`";
+            if self.unset.is_some() {
+                self.reader().leave_out(node.at, message, hint);
+            } else {
+                self.reader().problem(node.at, message, hint);
+            }
             return None;
         }
         let variable = match &node.value {
@@ -346,6 +396,20 @@ impl<'r, 'e> Section<'r, 'e> {
         items.iter().filter_map(|item| self.reader().text(item, key)).collect()
     }
 
+    /// The keys that neither were read nor stand in the table, nor look like one that does, but those of which `is_ours` holds. They act.
+    pub(super) fn others(&mut self, is_ours: impl Fn(&str) -> bool) -> Vec<(&'r str, &'r Node)> {
+        let is_other = |entry: &&'r Entry| {
+            let key = entry.key.as_str();
+            !self.taken.contains(key)
+                && is_unknown(self.name, key)
+                && !is_ours(key)
+                && entry.node.value.says_something()
+        };
+        let others: Vec<_> = self.places.entries.iter().filter(is_other).collect();
+        self.sent.extend(others.iter().map(|entry| entry.key.as_str()));
+        others.into_iter().map(|entry| (entry.key.as_str(), &entry.node)).collect()
+    }
+
     /// Reports every key of the section.
     pub(super) fn finish(self) {
         for entry in self.places.entries {
@@ -373,10 +437,19 @@ impl<'r, 'e> Section<'r, 'e> {
                 let message = format!("`{}` restricts who may do what, and is not supported", entry.key);
                 self.reader().problem(entry.at, message, why);
             }
-            let (grade, note) = if self.strict { (Grade::Exact, String::new()) } else { grade(self.name, &entry.key) };
+            let (grade, note) = match () {
+                () if self.strict => (Grade::Exact, String::new()),
+                () if self.sent.contains(entry.key.as_str()) => (Grade::Approximate, SENT.to_owned()),
+                () => grade(self.name, &entry.key),
+            };
             self.reader().report(entry.at, self.places.row(entry, grade, note));
         }
     }
+}
+
+/// Whether a secret is what other programs put a variable in the place of: it would be the same, and known, wherever the file is.
+fn is_placeholder(text: &str) -> bool {
+    [("${", "}"), ("$(", ")"), ("{{", "}}")].iter().any(|(begin, end)| text.starts_with(begin) && text.ends_with(end))
 }
 
 /// Whether guardrails that are described run for requests that name none.

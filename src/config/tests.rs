@@ -452,6 +452,8 @@ fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
             parse(&format!("{model}general_settings: {{ {setting} }}\n"), "a.yaml", &env).unwrap_err().to_string();
         assert!(problems.starts_with("a.yaml:2:21: `") && problems.contains("restricts who may do what"), "{problems}");
     }
+    let attached = "policy_attachments: [{ policy: p, scope: '*' }]\n";
+    assert!(parse(&format!("{model}{attached}"), "a.yaml", &env).unwrap_err().to_string().contains("restricts who"));
     for setting in [
         "max_user_budget: 5",
         "max_internal_user_budget: 5",
@@ -493,6 +495,15 @@ fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
     assert!(parse(&format!("{model}litellm_settings: {{ callbacks: [prometheus] }}\n"), "a.yaml", &env).is_ok());
     let off = format!("{model}general_settings: {{ enable_jwt_auth: false, allowed_ips: [], custom_auth: null }}\n");
     assert!(parse(&off, "a.yaml", &env).is_ok());
+}
+
+#[test]
+fn what_is_no_secret_in_any_file_is_none() {
+    for key in ["'${LITELLM_MASTER_KEY}'", "'{{ master_key }}'", "$(cat key)"] {
+        let text = format!("model_list: []\ngeneral_settings: {{ master_key: {key} }}\n");
+        let problems = parse(&text, "a.yaml", &env).unwrap_err().to_string();
+        assert!(problems.starts_with("a.yaml:2:33: `master_key` is a placeholder"), "{problems}");
+    }
 }
 
 #[test]

@@ -60,6 +60,15 @@ pub(super) enum Value {
 }
 
 impl Value {
+    /// Whether it is more than nothing and an empty text.
+    pub(super) fn says_something(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Text(text) => !text.trim().is_empty(),
+            _ => true,
+        }
+    }
+
     /// What it is, for messages; never what it says.
     pub(super) const fn kind(&self) -> &'static str {
         match self {

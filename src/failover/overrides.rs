@@ -3,6 +3,7 @@
 use http::Uri;
 use serde_json::{Map, Value, json};
 
+use super::litellm_names::is_litellms;
 use crate::chat::ChatRequest;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientRequest, operation_at};
@@ -27,28 +28,7 @@ const NAMES: [&str; 12] = [
 ];
 /// Beginnings of names that hold a provider's credentials or address.
 const BEGINNINGS: [&str; 4] = ["aws", "azure", "vertex", "watsonx"];
-/// What LiteLLM reads of a request's body and nothing here acts on: it changes no answer.
-pub const WITHOUT_EFFECT: [&str; 18] = [
-    "cache",
-    "caching",
-    "context_window_fallback_dict",
-    "cooldown_time",
-    "enable_tag_filtering",
-    "litellm_call_id",
-    "litellm_logging_obj",
-    "litellm_session_id",
-    "litellm_trace_id",
-    "max_fallbacks",
-    "max_retries",
-    "mock_testing_content_policy_fallbacks",
-    "mock_testing_context_fallbacks",
-    "mock_testing_fallbacks",
-    "no-log",
-    "request_timeout",
-    "retry_policy",
-    "retry_strategy",
-];
-/// What else LiteLLM reads of a request as a whole: it acts before a group is chosen, and no provider is to get it.
+/// What LiteLLM reads of a request as a whole: it acts before a group is chosen, and no provider is to get it.
 const OF_THE_REQUEST: [&str; 12] = [
     "additional_drop_params",
     "allowed_openai_params",
@@ -103,7 +83,7 @@ pub struct Overrides {
 
 /// Whether a field acts on a request as a whole, or on nothing.
 fn is_of_the_request(name: &str) -> bool {
-    WITHOUT_EFFECT.contains(&name) || OF_THE_REQUEST.contains(&name)
+    OF_THE_REQUEST.contains(&name) || is_litellms(name)
 }
 
 impl Overrides {
@@ -137,6 +117,23 @@ impl Overrides {
         let unknown = || Refusal::new(RefusalKind::Internal, "no client API is spoken at the path of chats");
         let (api, _) = operation_at(API).ok_or_else(unknown)?;
         Ok(Some(Self { request: api.parse(&request)?, messages }))
+    }
+
+    /// Says in a request what its client wrote apart from it, where the request says nothing of it.
+    ///
+    /// # Errors
+    /// A field that steers, or one a request could not have, named in `param`.
+    pub fn say_too(request: &mut ChatRequest, fields: Map<String, Value>) -> Result<(), Refusal> {
+        let (whole, fields): (Map<_, _>, Map<_, _>) = fields.into_iter().partition(|(name, _)| is_of_the_request(name));
+        for (name, value) in whole {
+            if !request.rest.contains_key(&name) {
+                request.rest.insert(name, value);
+            }
+        }
+        if let Some(said) = Self::parse(fields)? {
+            *request = request.with_defaults(&said.request);
+        }
+        Ok(())
     }
 
     /// The client's request as it is asked there.

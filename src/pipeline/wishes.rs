@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::catalog::LeftOut;
 use crate::chat::{ChatRequest, check_path};
-use crate::failover::{Fallbacks, Overrides, Target, WITHOUT_EFFECT};
+use crate::failover::{Fallbacks, Overrides, Target, is_litellms, steering_field};
 use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::format;
 use crate::id::GroupName;
@@ -54,8 +54,10 @@ const STREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-litellm-stream-tim
 
 /// The groups that take over, whatever failed. A provider may have a field of this name, too.
 const FALLBACKS: &str = "fallbacks";
-/// What would hold a request back there.
-const GUARDS: &str = "guardrails";
+/// What would hold a request back there, or ask another thing.
+const NOT_DONE: [&str; 3] = ["guardrails", "litellm_system_prompt", "prompt_id"];
+/// What an SDK would have put beside the other fields.
+const EXTRA: &str = "extra_body";
 
 impl Wishes {
     /// Reads the headers; a body may say more.
@@ -93,6 +95,12 @@ impl Wishes {
         if request.rest.is_empty() {
             return Ok(());
         }
+        // What steers is refused later, by the name it has here.
+        if request.rest.get(EXTRA).and_then(Value::as_object).is_some_and(|extra| steering_field(extra).is_none())
+            && let Some(Value::Object(extra)) = request.rest.shift_remove(EXTRA)
+        {
+            Overrides::say_too(request, extra)?;
+        }
         let mut unwanted = Vec::new();
         let of_provider = request.rest.contains_key(FALLBACKS) && format::is_own(request, FALLBACKS);
         let mut taken = |name: &str| request.rest.shift_remove(name).filter(|value| !value.is_null());
@@ -120,13 +128,13 @@ impl Wishes {
         self.generic = if of_provider { None } else { list(FALLBACKS)? };
         self.context_window = list("context_window_fallbacks")?;
         self.content_policy = list("content_policy_fallbacks")?;
-        if taken(GUARDS).is_some() {
-            let message =
-                format!("`{GUARDS}` are not supported here: nothing would hold this request back; leave them out");
-            return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(GUARDS));
+        if let Some(name) = NOT_DONE.into_iter().find(|name| taken(name).is_some()) {
+            let message = format!(
+                "`{name}` is not supported here: the request would be served without what it says; leave it out"
+            );
+            return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(name));
         }
-        let without_effect = |name: &&String| WITHOUT_EFFECT.contains(&name.as_str());
-        let without_effect: Vec<String> = request.rest.keys().filter(without_effect).cloned().collect();
+        let without_effect: Vec<String> = request.rest.keys().filter(|name| is_litellms(name)).cloned().collect();
         for name in without_effect {
             request.rest.shift_remove(&name);
             request.untold.push(name);

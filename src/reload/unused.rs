@@ -42,7 +42,9 @@ mod tests {
         let model =
             |more: &str| format!("model_list: [{{model_name: a, litellm_params: {{model: simulated/a{more}}}}}]");
         tracing::subscriber::with_default(subscriber, || {
-            for more in ["", ", num_ctx: 5", ", num_ctx: 6", ", num_ctx: 6, no_such: 1", "", ", num_ctx: 5"] {
+            for more in
+                ["", ", num_ctx: 5", ", num_ctx: 6", ", num_ctx: 6, default_api_key_rpm_limit: 1", "", ", num_ctx: 5"]
+            {
                 let report = parse(&model(more), "a.yaml", &|_| None).unwrap().report;
                 unused.tell(&report);
             }

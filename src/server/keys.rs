@@ -48,14 +48,15 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
             let why = "a key would bind nobody, since clients need none; set `general_settings.master_key` in the configuration";
             return Err(Refusal::new(RefusalKind::InvalidRequest, why));
         }
-        let mut fields = Fields::read(body)?;
+        let mut fields = Fields::read(body)?.of_new();
         let key = chosen(app, fields.take_text("key")?, "key")?;
         let hash = KeyHash::of(&key);
         let keys = &app.gateway.live.read().callers.keys;
         if keys.get(hash).is_some() {
             return Err(Refusal::new(RefusalKind::InvalidRequest, "this key is there already").at("key"));
         }
-        let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
+        let defaults = &app.gateway.live.read().settings.payers.new_keys;
+        let made = fields.over(defaults.key(&key, now), now)?;
         free_alias(app, &made, hash)?;
         free_of_spend(app, hash, None, "key")?;
         let known = keep(app, None, made)?;
@@ -399,7 +400,7 @@ pub(super) async fn answered(
 ) -> Response {
     let (head, body) = request.into_parts();
     let acted = async {
-        access::is_json(&head.headers)?;
+        access::is_json(&app.gateway.live.read(), &head.headers)?;
         let body = to_bytes(body, BODY).await.map_err(|_| {
             Refusal::new(RefusalKind::TooLarge, format!("the body could not be read, or has more than {BODY} bytes"))
         })?;

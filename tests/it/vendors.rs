@@ -68,7 +68,7 @@ async fn bedrock_is_signed_for_or_given_its_own_key_and_its_binary_streams_are_r
             "{}",
             answer.text
         );
-        assert!(answer.text.contains("us.anthropic.claude-sonnet-4-5"), "a reply names its model: {}", answer.text);
+        assert_eq!(answer.header("x-witgate-model"), "us.anthropic.claude-sonnet-4-5-20250929-v1:0");
         let asked = &upstream.asked()[0];
         assert_eq!(asked.path, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream");
         let told = asked.headers["authorization"].to_str().unwrap();
@@ -412,7 +412,7 @@ async fn defaults_that_a_model_cannot_take_refuse_no_request() {
 #[tokio::test]
 async fn a_path_takes_out_what_stands_there() {
     let mut asked = hi();
-    asked["metadata"] = json!({"user_id": "u", "k": "v"});
+    (asked["store"], asked["metadata"]) = (json!(true), json!({"user_id": "u", "k": "v"}));
     let schema = json!({"type": "object", "properties": {"a": {"type": "string", "title": "A"}}});
     let function = json!({"name": "f", "description": "F", "strict": true, "parameters": schema});
     asked["tools"] = json!([

@@ -47,7 +47,8 @@ async fn what_only_litellm_reads_reaches_no_provider_and_is_told() {
     let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
     let gateway = gateway(&upstream).await;
     let more = json!({"seed": 7, "timeout": 30, "cache": {"no-cache": true}, "litellm_trace_id": "t", "max_retries": 2,
-        "context_window_fallback_dict": {"one": "two"}});
+        "context_window_fallback_dict": {"one": "two"}, "langfuse_secret_key": "sk-lf-1", "input_cost_per_token": 1,
+        "metadata": {"tags": ["t"], "generation_name": "g"}});
     let answer = gateway.post("/v1/chat/completions", &asked(&more)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let sent = upstream.asked()[0].body.clone();
@@ -55,9 +56,54 @@ async fn what_only_litellm_reads_reaches_no_provider_and_is_told() {
     names.sort();
     assert_eq!(names, ["max_tokens", "messages", "model", "seed"]);
     let dropped = answer.header("x-witgate-dropped");
-    assert_eq!(dropped, "cache, litellm_trace_id, max_retries, context_window_fallback_dict");
-    let held = gateway.post("/v1/chat/completions", &asked(&json!({"guardrails": ["pii"]}))).await;
-    assert_eq!((held.status, &held.json()["error"]["param"]), (400, &json!("guardrails")), "{}", held.text);
+    let own =
+        "cache, litellm_trace_id, max_retries, context_window_fallback_dict, langfuse_secret_key, input_cost_per_token";
+    assert_eq!(dropped, format!("metadata, {own}"));
+    for (name, value) in [("guardrails", json!(["pii"])), ("prompt_id", json!("p"))] {
+        let held = gateway.post("/v1/chat/completions", &asked(&json!({name: value}))).await;
+        assert_eq!((held.status, &held.json()["error"]["param"]), (400, &json!(name)), "{}", held.text);
+    }
+}
+
+/// Who has no SDK to put them beside the rest writes `extra_body` itself, as LiteLLM takes it.
+#[tokio::test]
+async fn what_a_client_writes_under_extra_body_stands_beside_the_rest() {
+    let steps = std::iter::repeat_with(|| Step::json(200, &openai_reply("Hello"))).take(2);
+    let upstream = ScriptedUpstream::start(steps).await;
+    let gateway = gateway(&upstream).await;
+    let extra = json!({"min_p": 0.1, "temperature": 0.3, "top_p": 0.9, "num_retries": 0, "cache": {}});
+    let answer = gateway
+        .post("/v1/chat/completions", &asked(&json!({"extra_body": extra, "temperature": 0.7, "seed": 7})))
+        .await;
+    assert_eq!((answer.status, answer.header("x-witgate-dropped")), (200, "cache"), "{}", answer.text);
+    let sent = upstream.asked()[0].body.clone();
+    assert_eq!((&sent["min_p"], &sent["top_p"], &sent["seed"]), (&json!(0.1), &json!(0.9), &json!(7)), "{sent}");
+    assert_eq!((&sent["temperature"], sent.get("extra_body")), (&json!(0.7), None), "{sent}");
+    let wrong = gateway.post("/v1/chat/completions", &asked(&json!({"extra_body": {"top_p": "much"}}))).await;
+    assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!("top_p")), "{}", wrong.text);
+    let steers = gateway.post("/v1/chat/completions", &asked(&json!({"extra_body": {"api_base": "http://a"}}))).await;
+    assert_eq!(steers.status, 400, "{}", steers.text);
+}
+
+/// What an entry says of chats says nothing of vectors.
+#[tokio::test]
+async fn defaults_of_chats_do_not_reach_who_makes_vectors() {
+    let vectors = json!({"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+        "usage": {"prompt_tokens": 1, "total_tokens": 1}});
+    let upstream = ScriptedUpstream::start([Step::json(200, &vectors)]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list: [{{ model_name: one, litellm_params: {{ model: openai/m, api_base: \"{}/v1\", api_key: k, max_tokens: 9, \
+         temperature: 0.2, seed: 7, logprobs: true, min_p: 0.1, dimensions: 256, input_type: query, user: u }} }}]",
+        upstream.origin()
+    ))
+    .await;
+    let answer = gateway.post("/v1/embeddings", &json!({"model": "one", "input": "x"})).await;
+    assert_eq!((answer.status, answer.header("x-witgate-dropped")), (200, ""), "{}", answer.text);
+    let sent = &upstream.asked()[0].body;
+    let mut names: Vec<&String> = sent.as_object().expect("a map").keys().collect();
+    names.sort();
+    assert_eq!(names, ["dimensions", "input", "input_type", "model", "user"], "{sent}");
+    assert_eq!((&sent["dimensions"], &sent["input_type"]), (&json!(256), &json!("query")), "{sent}");
 }
 
 #[tokio::test]

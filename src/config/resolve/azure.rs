@@ -58,7 +58,7 @@ pub(super) fn endpoint(
     let variable = |names: &[String]| names.iter().find_map(|name| places.reader.variable(name));
     let Some(written) = params.api_base.clone().or_else(|| variable(&row.base_env)) else {
         let hint = "the resource's address: https://NAME.openai.azure.com";
-        places.error_at("api_base", format!("`{}` needs an `api_base`", row.name), hint);
+        places.leave_out_at("api_base", format!("`{}` needs an `api_base`", row.name), hint);
         return None;
     };
     let address = split(&written);
@@ -70,7 +70,7 @@ pub(super) fn endpoint(
     let whole = address.deployment.map_or_else(|| named.replace('*', "-"), str::to_owned);
     for (key, name) in [("model", Some(whole.as_str())), ("api_version", version.as_deref())] {
         if name.is_some_and(|name| !is_name(name)) {
-            places.error_at(key, format!("this is no name of an Azure {key}"), "letters, digits, `-`, `_` and `.`");
+            places.leave_out_at(key, format!("this is no name of an Azure {key}"), "letters, digits, `-`, `_` and `.`");
             return None;
         }
     }

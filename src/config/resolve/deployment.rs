@@ -109,7 +109,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let api_version = endpoint.api_version.clone().or(params.api_version).or_else(|| needed.map(str::to_owned));
     let makes_vectors = makes_vectors(info.mode.as_deref(), known);
     let defaulted = defaults_of_requests.as_deref().filter(|_| !makes_vectors);
-    let as_written = [params.allowed_openai_params, params.own_fields].concat();
+    let as_written = [params.allowed_openai_params, as_written(params.own_fields, &endpoint)].concat();
     untaken::report(&params.places, defaulted, &endpoint, api_version.as_deref(), &as_written);
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
@@ -166,6 +166,12 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let tag_filtering = info.enable_tag_filtering;
     let (group, ordered, quota) = (GroupName::from(group), order.is_some(), params.quota);
     Some(Member { at, group, deployment, quota, own_id, ordered, blocked, tag_filtering })
+}
+
+/// Of the fields that an entry says in its provider's own words, those that its format writes as they are.
+fn as_written(mut own_fields: Vec<String>, endpoint: &Endpoint) -> Vec<String> {
+    own_fields.retain(|name| name != shape::SAFETY || endpoint.format.name().contains("gemini"));
+    own_fields
 }
 
 /// Whether a deployment makes vectors: as its entry says, else as it is known of its model.

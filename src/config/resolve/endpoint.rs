@@ -112,7 +112,7 @@ impl Endpoint {
 /// problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo<'_, '_>) -> Option<Endpoint> {
     let (places, base) = (&params.places, params.api_base.as_deref());
-    if params.lacks_credential {
+    if params.is_unusable {
         return None;
     }
     let Some(model) = params.model.as_deref() else {
@@ -157,9 +157,12 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo<'_, '_>)
                 Some(name) => {
                     format!("did you mean the provider `{name}`? else write it first, as in `openai/{model}`")
                 }
-                None => format!("write the provider first: `openai/{model}` for OpenAI and all that imitate it"),
+                None => format!(
+                    "write the provider first: `openai/{model}` for OpenAI and all that imitate it; a handler of `custom_provider_map` is \
+                     written as a policy here (`provider_policy`)"
+                ),
             };
-            places.error_at("model", "no known provider in `model`", hint);
+            places.leave_out_at("model", "no known provider in `model`", hint);
             None
         }
     }
@@ -311,14 +314,14 @@ fn origin(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Origin> {
     let found = given.or_else(|| row.base_env.iter().find_map(named));
     let Some((base, source)) = found.or_else(|| Some((row.base.clone()?, row.name.clone()))) else {
         let hint = "for example http://localhost:8000/v1";
-        places.error_at(key, format!("`{}` needs an `api_base`", row.name), hint);
+        places.leave_out_at(key, format!("`{}` needs an `api_base`", row.name), hint);
         return None;
     };
     let address = address(&base, row);
     if address.is_none() {
         // The address is not repeated: it may hold a password.
         let hint = "scheme, host, port and path: http://localhost:8000/v1, without user, query and fragment";
-        places.error_at(key, format!("{source} is not an address that can be called"), hint);
+        places.leave_out_at(key, format!("{source} is not an address that can be called"), hint);
     }
     address.map(|address| Origin::Http(address.into()))
 }
@@ -328,7 +331,7 @@ pub(super) fn address_of(places: &KeyPlaces<'_, '_>, base: &str, row: &Provider)
     let address = address(base, row);
     if address.is_none() {
         let hint = "scheme, host, port and path, without user, query and fragment";
-        places.error_at("api_base", "`api_base` is not an address that can be called", hint);
+        places.leave_out_at("api_base", "`api_base` is not an address that can be called", hint);
     }
     address.map(|address| Origin::Http(address.into()))
 }

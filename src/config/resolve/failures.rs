@@ -155,7 +155,8 @@ impl Known<'_, '_> {
             GroupName::from(name)
         } else {
             let message = format!("the fallback `{name}` leads to no group");
-            reader.problem(target.at, message, groups.did_you_mean(name));
+            // Requests that come to it are served by the others of the list, or told what went wrong before.
+            reader.leave_out(target.at, message, groups.did_you_mean(name));
             return None;
         };
         let mut fields = target.fields.clone();

@@ -306,7 +306,7 @@ impl Groups {
                 let alias = Alias { group: GroupName::from(target), hidden: hidden.unwrap_or(false) };
                 aliases.insert(GroupName::from(name), alias);
             } else {
-                reader.problem(at, format!("the alias `{name}` leads to no group"), self.did_you_mean(&target));
+                reader.leave_out(at, format!("the alias `{name}` leads to no group"), self.did_you_mean(&target));
             }
         }
         aliases

@@ -10,7 +10,10 @@ use super::identity::{AppKeys, RoleKeys};
 use super::{CountingKeys, Simulated, allowance};
 use crate::budgets::BudgetSpec;
 use crate::config::providers::Provider;
+use crate::config::report::Grade;
 use crate::config::section::{KeyPlaces, Kind, Section};
+use crate::config::yaml;
+use crate::failover::is_litellms;
 use crate::limits::WindowModel;
 use crate::money::Costs;
 
@@ -26,8 +29,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) places: KeyPlaces<'r, 'e>,
     pub(in crate::config) model: Option<String>,
     pub(in crate::config) custom_llm_provider: Option<String>,
-    /// Whether it names a credential that there is not.
-    pub(in crate::config) lacks_credential: bool,
+    /// Whether it names a credential that there is not, or a bound that is not told. It is left out.
+    pub(in crate::config) is_unusable: bool,
     /// Whether it is one of several that one entry `*` stands for.
     pub(in crate::config) by_name: bool,
     /// Whose models it has, where it is one of several that an entry with stars stands for.
@@ -95,19 +98,21 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
 }
 
 impl<'r, 'e> LitellmParams<'r, 'e> {
-    pub(in crate::config) fn read(mut section: Section<'r, 'e>) -> Self {
+    pub(in crate::config) fn read(section: Section<'r, 'e>) -> Self {
+        let mut section = section.lenient();
         let credential = section.text("litellm_credential_name");
         let unknown = credential.filter(|name| !section.reader().has_credential(name));
         if let Some(name) = &unknown {
             let message = format!("no credential of `credential_list` is named `{name}`");
             section.places.leave_out_at("litellm_credential_name", message, "");
         }
-        let defaults = defaults(&mut section);
+        let mut defaults = defaults(&mut section);
+        let mut own_fields = own_fields(&defaults);
         let read = Self {
             places: section.places.clone(),
             model: section.text_or_leave_out("model"),
             custom_llm_provider: section.text("custom_llm_provider"),
-            lacks_credential: unknown.is_some(),
+            is_unusable: unknown.is_some(),
             by_name: false,
             row: None,
             api_base: first_of(&mut section, BASE, Section::text_or_leave_out),
@@ -132,8 +137,8 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             extra_query: extra_query(&mut section),
             mock_response: section.text("mock_response"),
             allowed_openai_params: section.texts("allowed_openai_params"),
-            own_fields: own_fields(&defaults),
-            defaults,
+            own_fields: Vec::new(),
+            defaults: Map::new(),
             simulated: Simulated::read(&mut section),
             provider_policy: section.text("provider_policy"),
             provider_settings: super::settings(&mut section, "provider_settings"),
@@ -151,7 +156,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             order: section.small("order"),
             weight: section.amount("weight"),
             tags: section.texts("tags"),
-            drop_params: section.flag("drop_params"),
+            drop_params: drop_params(&mut section),
             additional_drop_params: section.texts("additional_drop_params"),
             timeout: section.seconds("timeout"),
             stream_timeout: section.seconds("stream_timeout"),
@@ -160,8 +165,13 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             costs: Costs::read(&mut section),
             budget: budget(&mut section),
         };
+        for (key, node) in section.others(is_litellms) {
+            defaults.insert(key.to_owned(), section.reader().json(node));
+            own_fields.push(key.to_owned());
+        }
+        let is_bounded = report_unset(&section);
         section.finish();
-        read
+        Self { defaults, own_fields, is_unusable: read.is_unusable || !is_bounded, ..read }
     }
 }
 
@@ -171,6 +181,39 @@ impl LitellmParams<'_, '_> {
         let [name, other] = BASE;
         if self.places.has(name) { name } else { other }
     }
+}
+
+/// Reports the keys whose values are variables that are not set. Returns whether no bound is among them: without what it may use and cost
+/// at most, a deployment is left out; whatever else is missing counts as not said.
+fn report_unset(section: &Section<'_, '_>) -> bool {
+    const BOUNDS: [&str; 9] =
+        ["rpm", "tpm", "itpm", "otpm", "rpd", "tpd", "max_parallel_requests", "max_budget", "budget_duration"];
+    let (places, mut is_bounded) = (&section.places, true);
+    for key in section.unset() {
+        if BOUNDS.contains(key) || key.contains("cost") {
+            is_bounded = false;
+            for entry in places.entries.iter().filter(|entry| entry.key == *key) {
+                if let yaml::Value::Text(variable) = &entry.node.value {
+                    places.reader.resolve_or_leave_out(variable, entry.node.at);
+                }
+            }
+        } else {
+            places.downgrade(key, Grade::Approximate, "the variable is not set: it says nothing, as in LiteLLM");
+        }
+    }
+    is_bounded
+}
+
+/// `drop_params`. A list of names is none, as in LiteLLM, which has another key for that.
+fn drop_params(section: &mut Section<'_, '_>) -> Option<bool> {
+    let is_list = |entry: &yaml::Entry| matches!(entry.node.value, yaml::Value::List(_));
+    if section.places.entries.iter().any(|entry| entry.key == "drop_params" && is_list(entry)) {
+        section.get("drop_params", Kind::Flag);
+        let note = "a list counts as not said, as in LiteLLM: names are left out by `additional_drop_params`";
+        section.places.downgrade("drop_params", Grade::Unsupported, note);
+        return None;
+    }
+    section.flag("drop_params")
 }
 
 /// What the first of two names says that is written; what the other says is of no account then.
@@ -273,7 +316,7 @@ const DEFAULTS: [&str; 69] = [
 ];
 
 /// Google's own, by the name that LiteLLM has for it.
-const SAFETY: &str = "safety_settings";
+pub(in crate::config) const SAFETY: &str = "safety_settings";
 
 /// What is written in `extra_body` that has no name of its own above: no other word is known for it. And what is Google's alone.
 fn own_fields(defaults: &Map<String, Value>) -> Vec<String> {

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use serde_json::Value;
 
 use super::{effort, history};
-use crate::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
+use crate::chat::{ChatRequest, OutputFormat, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
 use crate::format::call_id::CallIds;
@@ -255,6 +255,14 @@ fn stream(request: &ChatRequest, target: &Target<'_>, object: &mut Object<'_>, r
     }
 }
 
+/// Whether what is said of a request is kept with it: it is to be stored, and is sixteen texts at most.
+fn is_kept(metadata: &Value, rest: &Rest, report: &Report) -> bool {
+    const MOST: usize = 16;
+    let is_stored = rest.get("store").and_then(Value::as_bool) == Some(true) && report.quirks.field("store").is_some();
+    let texts = metadata.as_object().filter(|fields| fields.len() <= MOST && fields.values().all(Value::is_string));
+    is_stored && texts.is_some()
+}
+
 /// The unknown fields that are not written together with known ones.
 fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     const WOVEN: [&str; 5] = ["max_tokens", "stream_options", "response_format", effort::THINKING, BETA];
@@ -267,6 +275,12 @@ fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
                 report.dropped.push(name.to_owned());
             }
         }
+    }
+    // Clients of gateways tell those of a request by it: the vendor refuses it but for what it is to keep, and but for a few texts.
+    let metadata = rest.get("metadata").filter(|metadata| report.same_dialect && !metadata.is_null());
+    if metadata.is_some_and(|metadata| !is_kept(metadata, &rest, report)) {
+        rest.to_mut().shift_remove("metadata");
+        report.dropped.push("metadata".to_owned());
     }
     let taken = if report.same_dialect { report.quirks.fields(&rest, &WOVEN, &mut report.dropped) } else { None };
     match taken {

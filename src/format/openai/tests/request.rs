@@ -71,7 +71,7 @@ fn everything() -> Value {
         "stream": true,
         "stream_options": {"include_usage": true, "include_obfuscation": false},
         "seed": 7, "logprobs": true, "top_logprobs": 2, "logit_bias": {"50256": -100},
-        "frequency_penalty": 0.1, "presence_penalty": -0.1, "metadata": {"a": "b"}, "store": false,
+        "frequency_penalty": 0.1, "presence_penalty": -0.1, "metadata": {"a": "b"}, "store": true,
         "service_tier": "flex", "verbosity": "low", "prompt_cache_key": "k", "safety_identifier": "s",
         "prediction": {"type": "content", "content": "x"}, "modalities": ["text"], "audio": null,
         "web_search_options": {"search_context_size": "low"}
@@ -90,6 +90,21 @@ fn the_same_dialect_gets_everything_back() {
     // The order of a schema's properties is part of its meaning to a model.
     let text = std::str::from_utf8(&encoded.body).unwrap();
     assert!(text.contains(r#"{"z":{},"a":{}}"#));
+}
+
+#[test]
+fn what_is_said_of_a_request_that_is_not_kept_is_left_out_and_told() {
+    let many: serde_json::Map<String, Value> = (0..17).map(|n| (format!("k{n}"), json!("v"))).collect();
+    for (store, metadata) in
+        [(json!(false), json!({"a": "b"})), (json!(true), json!({"a": 1})), (json!(true), many.into())]
+    {
+        let mut asked = everything();
+        (asked["store"], asked["metadata"]) = (store, metadata);
+        let encoded = encode(&parse(&asked));
+        asked["model"] = json!("upstream-model");
+        asked.as_object_mut().unwrap().remove("metadata");
+        assert_eq!((body(&encoded), &encoded.dropped[..]), (asked, &["metadata".to_owned()][..]));
+    }
 }
 
 #[test]
