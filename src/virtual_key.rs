@@ -3,6 +3,7 @@
 //! The key itself is known to its holder alone. Here it is a digest (SHA-256 of a key nobody can guess, as LiteLLM keeps it), which
 //! is also its stable name: limits, spend and records follow it when its alias changes.
 
+mod defaults;
 mod team;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::limits::{Dimension, LimitSpec};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
+pub use defaults::{KeyDefaults, TeamDefaults};
 pub use team::KeptTeam;
 
 /// How every virtual key begins.

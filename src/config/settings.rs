@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::failover::ByClass;
 use crate::id::{GroupName, PolicyName, ProviderName, TeamId};
 use crate::limits::LimitSpec;
-use crate::virtual_key::VirtualKey;
+use crate::virtual_key::{KeyDefaults, TeamDefaults, VirtualKey};
 
 /// One whole configuration.
 #[derive(Clone, Debug)]
@@ -97,6 +97,10 @@ pub struct PayerSettings {
     pub providers: BTreeMap<ProviderName, Vec<BudgetSpec>>,
     /// The HTTP status of what a budget refuses.
     pub budget_status: u16,
+    /// What keys have that are made while the gateway runs, where nobody says otherwise.
+    pub new_keys: KeyDefaults,
+    /// The same of teams.
+    pub new_teams: TeamDefaults,
     /// Who is told of budgets.
     pub alerts: AlertSettings,
 }

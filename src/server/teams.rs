@@ -29,7 +29,7 @@ const NAME: usize = 200;
 pub(super) async fn new(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
     answered(&app, request, |app, body| {
         let now = app.gateway.clock.now();
-        let mut fields = Fields::read(body)?;
+        let mut fields = Fields::read(body)?.of_new();
         let id = match fields.take_text("team_id")? {
             Some(id) if id.chars().count() <= NAME && !id.chars().any(char::is_control) => id,
             Some(_) => {
@@ -42,7 +42,8 @@ pub(super) async fn new(State(app): State<Arc<App>>, request: Request<Body>) -> 
         if find(app, &id).is_ok() {
             return Err(Refusal::new(RefusalKind::InvalidRequest, "this team is there already").at("team_id"));
         }
-        let made = fields.over_team(KeptTeam::new(id, now), now)?;
+        let defaults = &app.gateway.live.read().settings.payers.new_teams;
+        let made = fields.over_team(defaults.team(id, now), now)?;
         keep(app, None, made).map(|known| Value::Object(shown(app, &known, now)))
     })
     .await

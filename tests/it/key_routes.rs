@@ -260,3 +260,49 @@ general_settings: {master_key: sk-master}
         assert!(refused.status == 400 && refused.json()["error"]["param"] == blamed, "{body}: {}", refused.text);
     }
 }
+
+#[tokio::test]
+async fn what_is_made_has_what_the_configuration_says_where_its_maker_says_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "{MODELS}general_settings: {{master_key: sk-master}}\nwitgate: {{ledger: {{file: {}}}}}\nlitellm_settings:\n  \
+         default_key_generate_params: {{max_budget: 0.03, budget_duration: 1d, models: [g], duration: 30d, metadata: {{tags: [t]}}}}\n  \
+         default_team_params: {{max_budget: 5, rpm_limit: 7}}\n",
+        folder.path().join("ledger.db").display()
+    );
+    let gateway = Gateway::start(&config).await;
+    let info = async |fields: Value| {
+        let key = made(&gateway, fields).await;
+        let info = get(&gateway, "/key/info", &key).await.json()["info"].clone();
+        (key, info)
+    };
+    // LiteLLM's clients write all fields, empty where nothing is meant.
+    let (key, bare) = info(json!({"models": [], "metadata": {}, "max_budget": null, "duration": null})).await;
+    assert_eq!(
+        (&bare["max_budget"], &bare["budget_duration"], &bare["models"], &bare["metadata"]),
+        (&json!(0.03), &json!("1d"), &json!(["g"]), &json!({"tags": ["t"]}))
+    );
+    assert!(bare["expires"].is_string(), "{bare}");
+    assert_eq!(chat(&gateway, "other", &key).await.status, 403, "not among its models");
+    let served = async {
+        let mut served = 0;
+        while chat(&gateway, "g", &key).await.status == 200 {
+            served += 1;
+            assert!(served < 10, "nothing is refused");
+        }
+        served
+    };
+    assert!(served.await > 0);
+    let (_, said) =
+        info(json!({"models": ["other"], "max_budget": 1, "budget_duration": null, "duration": "-1"})).await;
+    assert_eq!(
+        (&said["max_budget"], &said["budget_duration"], &said["models"], &said["expires"]),
+        (&json!(1.0), &Value::Null, &json!(["other"]), &Value::Null)
+    );
+    let team = post(&gateway, "/team/new", json!({"team_id": "t", "max_budget": null, "tpm_limit": 9})).await.json();
+    assert_eq!(
+        (&team["max_budget"], &team["rpm_limit"], &team["tpm_limit"]),
+        (&json!(5.0), &json!(7), &json!(9)),
+        "{team}"
+    );
+}

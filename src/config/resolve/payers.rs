@@ -89,6 +89,8 @@ pub(super) fn payers(reader: &Reader<'_>, shape: &mut Shape<'_, '_>, groups: &Gr
         groups: shape.own.groups.iter().filter_map(of_group).collect(),
         providers,
         budget_status: status.unwrap_or(BUDGET_STATUS),
+        new_keys: std::mem::take(&mut shape.litellm.new_keys),
+        new_teams: std::mem::take(&mut shape.litellm.new_teams),
         alerts: AlertSettings { webhook: shape.general.webhook.take(), slack: shape.general.slack.take() },
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::allowance::{budget, budgets};
 use super::failures::FallbackLists;
+use super::new_keys;
 use crate::budgets::BudgetSpec;
 use crate::config::section::Section;
-use crate::virtual_key::Allowance;
+use crate::virtual_key::{Allowance, KeyDefaults, TeamDefaults};
 
 /// What acts of it.
 pub(in crate::config) struct LitellmSettings {
@@ -20,6 +21,9 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) budget: Allowance,
     pub(in crate::config) tag_budgets: Vec<(String, BudgetSpec)>,
     pub(in crate::config) budget_status: Option<u32>,
+    /// What new keys and teams have.
+    pub(in crate::config) new_keys: KeyDefaults,
+    pub(in crate::config) new_teams: TeamDefaults,
 }
 
 impl LitellmSettings {
@@ -34,6 +38,8 @@ impl LitellmSettings {
             budget: budget(&mut section),
             tag_budgets: budgets(&mut section, "tag_budget_config"),
             budget_status: section.small("budget_exceeded_status_code"),
+            new_keys: new_keys::keys(&mut section),
+            new_teams: new_keys::teams(&mut section),
         };
         if read.budget_status.is_some_and(|status| !(400..500).contains(&status)) {
             let hint = "422, or 429 for clients that look for it";

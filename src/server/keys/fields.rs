@@ -32,6 +32,14 @@ impl Fields {
         }
     }
 
+    /// Of what is made, null and what is empty say nothing: a budget's length alone may be meant to be none.
+    pub(in crate::server) fn of_new(mut self) -> Self {
+        let empty =
+            |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+        self.0.retain(|name, value| name == "budget_duration" || !(value.is_null() || empty(value)));
+        self
+    }
+
     pub(in crate::server) fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
