@@ -15,6 +15,7 @@ mod change;
 mod hold;
 mod period;
 mod reading;
+mod refused;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -87,6 +88,8 @@ pub enum Mark {
     VeryLittle,
     /// It is spent.
     Spent,
+    /// It has refused a call for which so much had been held, and is not spent.
+    Refuses(NanoUsd),
 }
 
 /// A budget has come to a mark, for the first time in its period.
@@ -150,6 +153,8 @@ struct Budget {
     told: Option<Mark>,
     /// The same of its soft part.
     told_soft: bool,
+    /// Whether it was told that it refuses calls.
+    told_refusal: bool,
     name: SharedName,
 }
 
@@ -372,6 +377,7 @@ impl Budget {
             resets,
             told: None,
             told_soft: false,
+            told_refusal: false,
             name: SharedName::default(),
         }
     }
@@ -391,6 +397,7 @@ impl Budget {
         // What a new maximum makes of it is told when more is spent.
         self.told = self.told.min(self.mark());
         self.told_soft &= self.is_soft();
+        self.told_refusal = false;
     }
 
     /// Another period: nothing is left of the one before but what calls under way hold.
@@ -407,7 +414,8 @@ impl Budget {
             // What calls under way hold is of the period that is over.
             (self.held, self.held_elsewhere, self.turned) = (NanoUsd::default(), NanoUsd::default(), now);
             // Nothing of it was spent before.
-            (self.told, self.told_soft, self.read, self.ended) = (None, false, true, Vec::new());
+            (self.told, self.told_soft, self.told_refusal) = (None, false, false);
+            (self.read, self.ended) = (true, Vec::new());
         }
     }
 

@@ -251,8 +251,18 @@ fn each_mark_is_told_once_in_a_period() {
     assert_eq!(spend(NOW, 1), [Mark::Soft]);
     assert_eq!(spend(NOW, 800), [Mark::Little]);
     assert_eq!(spend(NOW, 1), []);
+    let refused = |now: Moment, asked| {
+        let short = budgets.short(now, &ids, NanoUsd(asked)).unwrap();
+        budgets.refused(now, &short).map(|reached| reached.mark)
+    };
+    assert_eq!(refused(NOW, 200), Some(Mark::Refuses(NanoUsd(200))));
+    assert_eq!(refused(NOW, 300), None);
     assert_eq!(spend(NOW, 149), [Mark::Spent]);
-    assert_eq!(spend(NOW + Duration::from_hours(24), 990), [Mark::Soft, Mark::VeryLittle]);
+    let next = NOW + Duration::from_hours(24);
+    assert_eq!(refused(next, 2000), Some(Mark::Refuses(NanoUsd(2000))));
+    assert_eq!(spend(next, 990), [Mark::Soft, Mark::VeryLittle]);
+    assert_eq!(spend(next, 10), [Mark::Spent]);
+    assert_eq!(refused(next, 1), None);
 }
 
 proptest! {

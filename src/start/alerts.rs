@@ -49,6 +49,9 @@ fn event(snapshot: &Snapshot, reached: &Reached) -> Value {
         Mark::Soft => ("soft_budget_crossed", format!("Total Soft Budget:`{}`", soft.unwrap_or_default())),
         Mark::Little => ("threshold_crossed", "15% or less of budget remaining".to_owned()),
         Mark::VeryLittle => ("threshold_crossed", "5% or less of budget remaining".to_owned()),
+        Mark::Refuses(asked) => {
+            ("threshold_crossed", format!("Requests are refused: one may cost `{asked}`, which is more than remains"))
+        }
         Mark::Spent => ("budget_crossed", format!("Budget Crossed\n Total Budget:`{}`", max.unwrap_or_default())),
     };
     let known = match scope {

@@ -253,6 +253,10 @@ pub(super) fn short_of(
 /// LiteLLM's words first: people look for them.
 pub(super) fn refusal(context: &RequestContext<'_>, short: &Short) -> Refusal {
     let now = context.gateway.clock.now();
+    // What is only planned is refused to nobody.
+    if let Some(reached) = context.id.and_then(|_| context.gateway.budgets.refused(now, short)) {
+        context.gateway.alarm.reached(context.snapshot, &reached);
+    }
     let resets = match short.resets {
         Some(resets) => format!("it begins anew at {} (in {} s)", resets.iso(), resets.since(now).as_secs()),
         None => "it does not begin anew by itself".to_owned(),
