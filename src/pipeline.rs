@@ -12,6 +12,7 @@ mod attempt_guard;
 mod attempts;
 mod attributes;
 mod auth;
+mod authorize;
 mod background;
 mod blocking_pool;
 mod call;

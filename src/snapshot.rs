@@ -336,6 +336,13 @@ impl Live {
         self.snapshot.load_full()
     }
 
+    /// The snapshot in force now, where it is another than this one.
+    #[must_use]
+    pub fn other_than(&self, snapshot: &Snapshot) -> Option<Arc<Snapshot>> {
+        let live = self.snapshot.load();
+        (live.generation != snapshot.generation).then(|| Arc::clone(&live))
+    }
+
     /// The warnings of the last build; empty where all is in force as it stands on disk, or will be once it is compiled.
     #[must_use]
     pub fn problems(&self) -> Arc<Vec<String>> {

@@ -22,6 +22,8 @@ const SHOWN: [usize; 2] = [3, 4];
 const RUN: usize = 12;
 /// Longer ones are no keys but files, whose words are in many texts.
 const LONGEST_KEY: usize = 512;
+/// What keys are made of beside letters and digits: an address or a type of a body is none, and begins as many others do.
+const OF_KEYS: &[u8] = b"-_.+=";
 
 /// `text` without `secrets`, whole or shown in part (`sk-…abcd`, or a dozen letters of one). Borrowed where there is nothing to hide. Secrets shorter than four bytes stay.
 #[must_use]
@@ -42,7 +44,10 @@ pub fn scrub<'a>(text: &'a str, secrets: &[SecretString]) -> Cow<'a, str> {
 
 /// `text` without the words that show a part of a secret; nothing where there are none.
 fn without_parts(text: &str, secrets: &[SecretString]) -> Option<String> {
-    let keys = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|key| key.len() <= LONGEST_KEY);
+    let is_key = |key: &&[u8]| {
+        key.len() <= LONGEST_KEY && key.iter().all(|byte| byte.is_ascii_alphanumeric() || OF_KEYS.contains(byte))
+    };
+    let keys = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(is_key);
     let runs: HashSet<&[u8]> = keys.flat_map(|key| key.windows(RUN)).collect();
     let breaks = |sign: char| sign.is_whitespace() || "\"'`()[]{}<>,;:=".contains(sign);
     let (mut out, mut hidden) = (String::with_capacity(text.len()), false);
@@ -85,10 +90,11 @@ mod tests {
         ] {
             assert_eq!(scrub(said, &secrets), clean);
         }
-        let long = ["sk-proj-0123456789abcdef".into()];
+        let long = ["sk-proj-0123456789abcdef".into(), "https://platform.a.test".into()];
         for (said, clean) in [
             ("the key 23456789abcd is none; 0123456789a", "the key *** is none; 0123456789a"),
             ("sent: Key-sk-proj-0123456, as sk-proj-", "sent: ***, as sk-proj-"),
+            ("see https://platform.b.test", "see https://platform.b.test"),
         ] {
             assert_eq!(scrub(said, &long), clean);
         }

@@ -17,11 +17,11 @@ use crate::chat::{ChatRequest, FinishReason, Reply};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{self, Encoded, LongNames, Target};
-use crate::moment::Moment;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
+use super::authorize::authorize;
 use super::judging::ToJudge;
 use super::left_out::Defaulted;
 use super::limits_left::limits_left;
@@ -249,10 +249,8 @@ async fn send(
     let whole = context.holds().then_some(runtime.config.timeouts.first_byte);
     let limit = outgoing.timeouts.first_byte.max(whole.unwrap_or_default());
     let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
-    authorize(runtime, &mut outgoing, now, within).await.map_err(AttemptFault::before_sending)?;
-    if runtime.authorization.is_made() {
-        *secrets = outgoing.secrets();
-    }
+    let until = (now, within.deadline, limit);
+    authorize(context, runtime, &mut outgoing, until, secrets).await.map_err(AttemptFault::before_sending)?;
     guard.sending();
     outgoing.sent = guard.sent(outgoing.body.len());
     if let Some(progress) = guard.progress() {
@@ -272,23 +270,6 @@ async fn send(
         return Err(AttemptFault::new(FaultKind::BrokenStream, message));
     }
     Ok((answer, dropped, within))
-}
-
-/// Authorises a request. What must be fetched for it is waited for no longer than for the reply.
-async fn authorize(
-    runtime: &DeploymentRuntime,
-    outgoing: &mut UpstreamRequest,
-    now: Moment,
-    within: Within,
-) -> Result<(), AttemptFault> {
-    let applied = runtime.authorization.apply(outgoing, now);
-    if !runtime.authorization.is_made() {
-        return applied.await;
-    }
-    tokio::time::timeout_at(within.deadline, applied).await.unwrap_or_else(|_elapsed| {
-        let message = format!("what authorises the request was not there after {} s", within.limit.as_secs_f64());
-        Err(AttemptFault::new(FaultKind::TimedOut, message))
-    })
 }
 
 async fn encode(

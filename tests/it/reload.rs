@@ -13,7 +13,9 @@ use witgate::policy::SavedState;
 use witgate::reload::{ConfigSource, PolicySource, Sources};
 use witgate::start::{Assembled, assemble};
 
+use crate::chat::openai_reply;
 use crate::support::gateway::Gateway;
+use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 use crate::support::virtual_time::{BEGIN, ask};
 use crate::support::{files, fixture, options, until};
 
@@ -308,4 +310,35 @@ async fn what_is_wrong_beside_a_build_stands_through_those_that_follow() {
     gateway.replace("policies/broken.wasm", b"no component");
     until("the file is told", || told("policy `broken`")).await;
     assert!(told("`witgate.decisions`: /dev/null: "));
+}
+
+/// A key is changed because the old one is to be good no more: whatever waits then is sent with the new one.
+#[tokio::test]
+async fn what_waits_while_a_key_is_changed_is_sent_with_the_new_one() {
+    let gate = Gate::closed();
+    let reply = || Step::json(200, &openai_reply("Hi"));
+    let upstream = ScriptedUpstream::start([reply().head_after(&gate), reply()]).await;
+    let config = |key: &str| {
+        format!(
+            "model_list:\n- {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: {key}, \
+             max_parallel_requests: 1}}}}\n",
+            upstream.origin()
+        )
+    };
+    let gateway = Gateway::start(&config("sk-of-before")).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+    let ask = || gateway.post("/v1/chat/completions", &body);
+    let changing = async {
+        upstream.until_asked(1).await;
+        let queue = Arc::clone(&gateway.app.gateway.live.read().groups["g"].queue);
+        until("one waits", || queue.report(gateway.app.gateway.clock.now()).waiting == 1).await;
+        let before = gateway.generation();
+        gateway.replace("config.yaml", config("sk-of-today").as_bytes());
+        until("applied", || gateway.generation() > before).await;
+        gate.open();
+    };
+    let (first, second, ()) = tokio::join!(ask(), ask(), changing);
+    assert_eq!((first.status, second.status), (200, 200), "{} {}", first.text, second.text);
+    let keys: Vec<_> = upstream.asked().iter().map(|asked| asked.headers["authorization"].clone()).collect();
+    assert_eq!(keys, ["Bearer sk-of-before", "Bearer sk-of-today"]);
 }
