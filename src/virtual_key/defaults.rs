@@ -30,7 +30,7 @@ impl KeyDefaults {
         let Self { allowance, models, team, user, metadata, duration } = self.clone();
         let expires = duration.map(|duration| duration.after(now));
         let new = VirtualKey::new(KeyHash::of(key), VirtualKey::tail_of(key), now);
-        VirtualKey { allowance, models, team, user, metadata, expires, ..new }
+        VirtualKey { models, allowance, team, user, metadata, expires, ..new }
     }
 }
 
@@ -48,6 +48,6 @@ impl TeamDefaults {
     #[must_use]
     pub fn team(&self, id: String, now: Moment) -> KeptTeam {
         let Self { allowance, models } = self.clone();
-        KeptTeam { allowance, models, ..KeptTeam::new(id, now) }
+        KeptTeam { models, allowance, ..KeptTeam::new(id, now) }
     }
 }
