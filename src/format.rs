@@ -58,7 +58,7 @@ pub use openai::{Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::{is_larger_than_limit, limit_in_words};
 pub use sealed::without as without_thoughts;
-pub use tool_names::LongNames;
+pub use tool_names::ToolNames;
 pub use unstreamed::MaybeWhole;
 
 /// What one folder has to offer.

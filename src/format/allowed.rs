@@ -31,6 +31,21 @@ pub(super) fn is_choice(value: &Value) -> bool {
     value.get("type").is_some_and(|kind| kind == KIND)
 }
 
+/// Puts other names into a choice among some functions; any other choice stays.
+pub(super) fn rename(choice: &mut Value, sent: impl Fn(&str) -> String) {
+    if !is_choice(choice) {
+        return;
+    }
+    let inside = if choice.get(KIND).is_some() { &mut choice[KIND] } else { choice };
+    let tools = inside.get_mut("tools").and_then(Value::as_array_mut);
+    for tool in tools.into_iter().flatten().filter(|tool| tool.get("type").is_some_and(|kind| kind == "function")) {
+        let named = if tool.get("function").is_some() { &mut tool["function"] } else { tool };
+        if let Some(name) = named.get("name").and_then(Value::as_str).map(&sent) {
+            named["name"] = name.into();
+        }
+    }
+}
+
 /// The request with no more tools than may be called, where its choice is one among some. Shared where it is another.
 pub(super) fn narrowed(request: &ChatRequest) -> Cow<'_, ChatRequest> {
     let Some(ToolChoice::Other(value)) = &request.tool_choice else { return Cow::Borrowed(request) };

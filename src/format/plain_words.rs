@@ -173,7 +173,8 @@ mod tests {
             assert!(dropped.iter().any(|path| path == "tools[0]"), "{to}: {dropped:?}");
             let written = body.to_string();
             assert!(!written.contains("tool_reference") && !written.contains("tool_search_tool"), "{to}: {body}");
-            let name = if to == "gemini" { long.clone() } else { crate::format::tool_names::sent(&long) };
+            let short = crate::format::tool_names::NameRule::SHORT;
+            let name = if to == "gemini" { long.clone() } else { short.sent(&long) };
             assert!(written.contains(&format!("The tool `{name}` can be called now.")), "{to}: {body}");
             assert!(written.contains(&format!("\"name\":\"{name}\"")), "{to}: {body}");
         }

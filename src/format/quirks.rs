@@ -44,6 +44,8 @@ pub struct Quirks {
     no_audio: bool,
     /// Whether its models cannot be told that they must call a tool.
     no_forced_calls: bool,
+    /// Whether it refuses names of tools and of end users that are longer than its own clients know, or hold other signs.
+    checks_names: bool,
     /// Whether it fetches no file that stands at an address where others have the id of one that is kept: other gateways do, and models may.
     no_file_addresses: bool,
     /// What the assistant is to have said before a user speaks after a tool's result, where the provider refuses that order.
@@ -280,6 +282,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     schemas: Schemas::Field,
     no_audio: false,
     no_forced_calls: false,
+    checks_names: false,
     no_file_addresses: false,
     bridge: None,
     vectors: VectorBody::None,
@@ -293,7 +296,7 @@ impl Quirks {
     pub(crate) fn refuse_nothing(&mut self) {
         self.refuses.clear();
         self.message_refuses.clear();
-        (self.sampling, self.effort) = (Sampling::Any, Effort::Word);
+        (self.sampling, self.effort, self.checks_names) = (Sampling::Any, Effort::Word, false);
         if self.thought == Thought::Refused {
             self.thought = Thought::Unsigned;
         }
@@ -337,6 +340,11 @@ impl Quirks {
     /// How files and recordings are said.
     pub(super) const fn attachments(&self) -> Attachments {
         self.attachments
+    }
+
+    /// Whether it refuses names that are too long or hold other signs.
+    pub(super) const fn checks_names(&self) -> bool {
+        self.checks_names
     }
 
     /// Whether it fetches no file that stands at an address.
@@ -409,6 +417,9 @@ impl Quirks {
             Thought::Details => told.push("takes thinking back with its signatures".to_owned()),
             Thought::Refused => told.push("takes no thinking back".to_owned()),
             Thought::Signed => told.push("takes no unsigned thinking back".to_owned()),
+        }
+        if self.checks_names {
+            told.push("names in its own letters, up to 64".to_owned());
         }
         if self.schemas == Schemas::Words {
             told.push("schemas in words".to_owned());

@@ -16,7 +16,7 @@ use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, FinishReason, Reply};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
-use crate::format::{self, Encoded, LongNames, Target};
+use crate::format::{self, Encoded, ToolNames, Target};
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
@@ -87,7 +87,7 @@ pub(super) async fn call(
         return Ok(Served::Whole { body, meta });
     }
     let mut reply = decode(context, runtime, body).await.map_err(scrub)?;
-    if let Some(names) = LongNames::of(&context.request) {
+    if let Some(names) = ToolNames::of(&context.request) {
         names.restore(&mut reply);
     }
     reply.created.get_or_insert(read.as_millis() / 1000);

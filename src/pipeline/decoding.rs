@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{BlockingPool, RequestContext};
 use crate::chat::{Chunk, Delta};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::{LongNames, MaybeWhole, ProviderFormat as _, StreamDecoder};
+use crate::format::{ToolNames, MaybeWhole, ProviderFormat as _, StreamDecoder};
 use crate::snapshot::{DeploymentRuntime, SpokenFormat};
 
 /// A stream's decoder, and where it works if not here.
@@ -17,8 +17,8 @@ pub(super) struct Decoding {
     decoder: Option<Box<dyn StreamDecoder>>,
     slow: Option<BlockingPool>,
     busy: Arc<AtomicBool>,
-    /// Names of tools that the provider may have been told shortened.
-    long_names: Option<LongNames>,
+    /// Names of tools that the provider may have been told in letters that it takes.
+    tool_names: Option<ToolNames>,
     /// Whether the reply has begun.
     began: bool,
 }
@@ -32,7 +32,7 @@ impl Decoding {
             SpokenFormat::Native(native) => Box::new(MaybeWhole::new(*native)),
             SpokenFormat::Component(component) => component.stream(),
         };
-        Self { decoder: Some(decoder), slow, busy, long_names: LongNames::of(&context.request), began: false }
+        Self { decoder: Some(decoder), slow, busy, tool_names: ToolNames::of(&context.request), began: false }
     }
 
     /// Whether the reply is whole.
@@ -79,7 +79,7 @@ impl Decoding {
     }
 
     fn restore_names(&self, chunks: &mut [Chunk], from: usize) {
-        if let (Some(names), Some(new)) = (&self.long_names, chunks.get_mut(from..)) {
+        if let (Some(names), Some(new)) = (&self.tool_names, chunks.get_mut(from..)) {
             names.restore_in(new);
         }
     }

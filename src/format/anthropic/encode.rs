@@ -25,11 +25,15 @@ use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
 use crate::format::schemas;
 use crate::format::thinking;
+use crate::format::tool_names::{self, NameRule};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
 /// The provider's pattern for `tool_use.id`.
 const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
+
+/// The provider's pattern for `tools[].name`.
+const NAMES: NameRule = NameRule::LONG;
 
 /// Where a request goes.
 pub(super) enum At {
@@ -48,8 +52,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     let version = version(target.api_version);
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks).keeping(blocks::KEPT);
     let headers = headers(request, version, &at, &mut report)?;
-    let narrowed = allowed::narrowed(request);
-    let request = &*narrowed;
+    let taken = tool_names::taken(allowed::narrowed(request), NAMES);
+    let request = &*taken;
     possible(request, &at, &report)?;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {

@@ -24,12 +24,15 @@ use crate::format::quirks::{Quirks, Want};
 use crate::format::rest::Report;
 use crate::format::sampling::{self, Sampled};
 use crate::format::schemas;
-use crate::format::tool_names;
+use crate::format::tool_names::{self, NameRule};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
 /// The provider's pattern for `toolUseId`.
 const CALL_IDS: IdRule = IdRule::Word(64);
+
+/// The provider's pattern for `toolSpec.name`.
+const NAMES: NameRule = NameRule::SHORT;
 
 /// Fields of Converse itself, which clients of other dialects write for this provider.
 const KEPT: &[&str] = &[
@@ -70,7 +73,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     {
         return Err(unsupported(format!("messages[{place}]"), prefill::REFUSED));
     }
-    let narrowed = tool_names::shortened(plain_words::in_words(allowed::narrowed(request), tool_names::sent));
+    let said = plain_words::in_words(allowed::narrowed(request), |name| NAMES.sent(name));
+    let narrowed = tool_names::taken(said, NAMES);
     let request = &*narrowed;
     let ids = CallIds::of(&request.messages, CALL_IDS);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));

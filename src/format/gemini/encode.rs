@@ -22,8 +22,12 @@ use crate::format::plain_words;
 use crate::format::quirks::{Level, Schemas, Thinking};
 use crate::format::read::Path;
 use crate::format::rest::{Report, nested};
+use crate::format::tool_names::{self, NameRule};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
+
+/// The provider's rule for names of functions.
+const NAMES: NameRule = NameRule::DOTTED;
 
 /// Fields of other dialects that mean the same here: how they are spelled there, and here.
 pub(super) const SAME: [(&str, &str); 3] =
@@ -66,10 +70,14 @@ pub(super) enum At {
 /// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Result<Encoded, AttemptFault> {
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
-    let config = tool_config(request).filter(|_| report.same_dialect);
+    // It holds names as the client wrote them.
+    let may_be_written = report.same_dialect && !tool_names::is_refused(request, NAMES);
+    let config = tool_config(request).filter(|_| may_be_written);
     let narrowed = if config.is_some() { Cow::Borrowed(request) } else { allowed::narrowed(request) };
-    let narrowed = if report.same_dialect { narrowed } else { plain_words::in_words(narrowed, str::to_owned) };
-    let request = &*narrowed;
+    let said =
+        if report.same_dialect { narrowed } else { plain_words::in_words(narrowed, |name| NAMES.sent(name)) };
+    let taken = tool_names::taken(said, NAMES);
+    let request = &*taken;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     let mut headers = HeaderMap::new();
     {

@@ -21,7 +21,7 @@ use crate::format::quirks::{Sampling, Schemas, Want};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
 use crate::format::schemas;
-use crate::format::tool_names;
+use crate::format::tool_names::{self, NameRule};
 use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
 
@@ -89,16 +89,15 @@ pub(super) fn type_of(value: &Value) -> String {
 }
 
 /// The request with its tools as this vendor takes them, through whichever of its APIs: a choice among some of them where it knows such, and
-/// names no longer than it allows.
+/// names that it allows.
 pub(super) fn tools_as_taken<'r>(request: &'r ChatRequest, target: &Target<'_>) -> Cow<'r, ChatRequest> {
     let same_dialect = request.dialect == DIALECT;
     let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
     let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
-    // Who speaks this dialect knows how long its names may be.
-    if same_dialect {
-        return narrowed;
-    }
-    tool_names::shortened(plain_words::in_words(narrowed, tool_names::sent))
+    // Who speaks this dialect, and is not known to refuse any, may take names that the vendor does not.
+    let rule = if same_dialect && !target.quirks.checks_names() { NameRule::Any } else { NameRule::SHORT };
+    let said = if same_dialect { narrowed } else { plain_words::in_words(narrowed, |name| rule.sent(name)) };
+    tool_names::taken(said, rule)
 }
 
 /// Whether the client speaks the newer API of the same vendor: its replies repeat what was asked.
