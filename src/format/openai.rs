@@ -59,8 +59,9 @@ pub(super) const DIALECT: Dialect = Dialect::named("openai");
 /// The header that unlocks fields of bodies.
 const BETA: &str = "openai-beta";
 
-/// What the names of Mistral's own clients hold. They know calls that are whole, as Mistral streams them, and are told usage unasked.
-const MISTRALS_CLIENTS: [&str; 2] = ["mistral-client", "mistralai"];
+/// What the names of Mistral's own clients hold, and of Vercel's AI SDK's for it. They know calls that are whole, as Mistral streams them, and
+/// are told usage unasked.
+const MISTRALS_CLIENTS: [&str; 4] = ["mistral-client", "mistralai", "ai-sdk-mistral", "ai-sdk/mistral"];
 
 /// What the request's echo says where calls are told whole.
 const WHOLE_CALLS: &str = "whole_calls";
@@ -177,18 +178,17 @@ impl ProviderFormat for OpenAi {
     }
 }
 
-/// The reason an alternative ended; `None` is the word for a reply that was given up. Imitators use the words of those whose models
-/// they serve. With a refusal in it, `stop` means that the model declined.
-fn finish_reason(word: &str, refused: bool) -> Option<FinishReason> {
-    Some(match word.to_ascii_lowercase().as_str() {
+/// The reason an alternative ended. Imitators use the words of those whose models they serve. With a refusal in it, `stop` means that the
+/// model declined. (Words for a reply that was given up: [`error::of_choice`].)
+fn finish_reason(word: &str, refused: bool) -> FinishReason {
+    match word.to_ascii_lowercase().as_str() {
         "stop" | "eos" | "eos_token" | "end_turn" if refused => FinishReason::Refusal,
         "stop" | "eos" | "eos_token" | "end_turn" => FinishReason::Stop,
         "length" | "max_tokens" | "model_length" => FinishReason::Length,
         "tool_calls" | "function_call" | "tool_use" => FinishReason::ToolCalls,
-        "content_filter" | "safety" => FinishReason::ContentFilter,
-        "error" => return None,
+        "content_filter" | "safety" | "sensitive" => FinishReason::ContentFilter,
         _ => FinishReason::Other(word.to_owned()),
-    })
+    }
 }
 
 /// The word for it. A refusal without a text of its own reads as a filter's work, or it would pass for an

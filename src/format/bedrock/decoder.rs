@@ -52,7 +52,7 @@ impl EventDecoder for Decoder {
         let value = reply_body(data.as_bytes())?;
         let before = out.len();
         self.read(name, value, out).map_err(Mismatch::into_fault)?;
-        if out.iter().skip(before).any(|chunk| chunk.delta.is_content()) {
+        if out.iter().skip(before).any(|chunk| chunk.delta.is_content() && !is_thought(&chunk.delta)) {
             self.reached = Reached::Content;
         }
         let Some(fault) = self.malformed.take_if(|_| self.done) else { return Ok(()) };
@@ -75,6 +75,11 @@ impl EventDecoder for Decoder {
     fn is_complete(&self) -> bool {
         self.done
     }
+}
+
+/// Whether it is of what the model thought, in which nothing is said yet.
+const fn is_thought(delta: &Delta) -> bool {
+    matches!(delta, Delta::Reasoning(_) | Delta::ReasoningSignature(_) | Delta::RedactedReasoning(_))
 }
 
 impl Decoder {

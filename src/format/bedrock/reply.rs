@@ -13,7 +13,9 @@ use crate::format::read::{Fields, Mismatch, Path, reply_body};
 /// `BrokenStream` where the body is not one, or one that was not made, with what it cost.
 pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
     let reply = read_value(reply_body(body)?).map_err(Mismatch::into_fault)?;
-    let silent = |choice: &&Choice| choice.parts.iter().all(is_blank);
+    // What was only thought is nothing said.
+    let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning { .. }) || part.kind.redacted().is_some();
+    let silent = |choice: &&Choice| choice.parts.iter().all(|part| is_blank(part) || is_thought(part));
     let ended = reply.choices.first().filter(silent).and_then(|choice| choice.finish.as_ref());
     match ended.and_then(malformed) {
         Some(fault) => Err(AttemptFault { used: reply.usage.map(Box::new), ..fault }),

@@ -51,8 +51,13 @@ pub(super) fn read(
     };
     let word = fields.word(FINISH)?;
     let finish = word.as_deref().and_then(finish);
-    // Which filter it was has a word in this dialect alone.
-    if let Some(word) = word.filter(|word| finish == Some(FinishReason::ContentFilter) && word != "SAFETY") {
+    // Which filter it was, and which bound, has a word in this dialect alone.
+    let is_plain = |word: &str| match &finish {
+        Some(FinishReason::ContentFilter) => word == "SAFETY",
+        Some(FinishReason::Length) => word == "MAX_TOKENS",
+        _ => true,
+    };
+    if let Some(word) = word.filter(|word| !is_plain(word)) {
         fields.put(FINISH, word.into());
     }
     let logprobs = fields.peek(logprobs::RESULT).map(logprobs::read).unwrap_or_default();
@@ -63,7 +68,7 @@ fn finish(word: &str) -> Option<FinishReason> {
     Some(match word {
         "FINISH_REASON_UNSPECIFIED" => return None,
         "STOP" => FinishReason::Stop,
-        "MAX_TOKENS" => FinishReason::Length,
+        "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
         "SAFETY"
         | "RECITATION"
         | "BLOCKLIST"
@@ -72,21 +77,37 @@ fn finish(word: &str) -> Option<FinishReason> {
         | "IMAGE_SAFETY"
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION"
+        | "LANGUAGE"
+        | "ESCALATION"
+        | "PUP_LIMITED_DISABLED"
+        | "NO_IMAGE"
+        | "IMAGE_OTHER"
+        | "OTHER"
         | "MODEL_ARMOR" => FinishReason::ContentFilter,
         other => FinishReason::Other(other.to_owned()),
     })
 }
 
 /// Ends of a reply that went wrong while it was made: the model called a function in no words that can be read, or one that is not there, or what
-/// it said is no reply.
-const MALFORMED: [&str; 4] =
-    ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE"];
+/// it said is no reply, or it drew nothing; or it was stopped for a reason that is not told.
+const MALFORMED: [&str; 9] = [
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "MISSING_THOUGHT_SIGNATURE",
+    "MALFORMED_RESPONSE",
+    "TOO_MANY_TOOL_CALLS",
+    "NO_IMAGE",
+    "IMAGE_OTHER",
+    "PUP_LIMITED_DISABLED",
+    "OTHER",
+];
 
 impl Candidate {
-    /// Whether it has anything that is content.
+    /// Whether it has anything that is content. What was only thought is none.
     pub(super) fn says_something(&self) -> bool {
         self.parts.iter().any(|part| match &part.kind {
-            PartKind::Text(text) | PartKind::Reasoning { text, .. } => !text.is_empty(),
+            PartKind::Text(text) => !text.is_empty(),
+            PartKind::Reasoning { .. } => false,
             _ => true,
         })
     }
@@ -94,16 +115,19 @@ impl Candidate {
 
 /// Why a reply of these alternatives, none of which says anything, is none: told as a stop, an agent would take it for the end of its work.
 pub(super) fn malformed(candidates: &[Candidate]) -> Option<AttemptFault> {
-    let (word, ended) = candidates.iter().find_map(|candidate| match &candidate.finish {
-        Some(FinishReason::Other(word)) if MALFORMED.contains(&word.as_str()) => Some((word, candidate)),
-        _ => None,
+    let (word, ended) = candidates.iter().find_map(|candidate| {
+        let word = match &candidate.finish {
+            Some(FinishReason::Other(word)) => word.as_str(),
+            _ => candidate.rest.get(FINISH)?.as_str()?,
+        };
+        MALFORMED.contains(&word).then_some((word, candidate))
     })?;
     if candidates.iter().any(Candidate::says_something) {
         return None;
     }
     let told = ended.rest.get("finishMessage").and_then(Value::as_str).map(|told| format!(": {told}"));
     let message = format!("the provider ended its reply before any content with {word}{}", told.unwrap_or_default());
-    Some(AttemptFault { code: Some(word.clone()), ..AttemptFault::new(FaultKind::BrokenStream, message) })
+    Some(AttemptFault { code: Some(word.to_owned()), ..AttemptFault::new(FaultKind::BrokenStream, message) })
 }
 
 fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String) -> Result<Part, Mismatch> {

@@ -14,8 +14,14 @@ mod settings;
 fn encode(body: &Value) -> Result<Value, AttemptFault> {
     let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body.to_string());
     let request = OpenAi.parse(&request).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 100 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 100,
+    };
     let encoded = Gemini.encode(&request, &target)?;
     let mut shown: Value = serde_json::from_slice(&encoded.body).unwrap();
     shown["path"] = encoded.path.into();
@@ -108,7 +114,8 @@ fn a_stream_reads_alike_however_it_is_cut() {
 
 fn sent(api: &dyn ClientApi, path: &str, body: &Value, quirks: &'static Quirks) -> (Value, Vec<String>) {
     let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
-    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 100 };
+    let target =
+        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 100 };
     let encoded = Gemini.encode(&request, &target).unwrap();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
 }
@@ -291,7 +298,14 @@ fn penalties_are_not_sent_to_models_that_refuse_them() {
         let request = OpenAi
             .parse(&ClientRequest::post("/v1/chat/completions".parse().unwrap(), asked(penalty).to_string()))
             .unwrap();
-        let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 100 };
+        let target = Target {
+            model: "m",
+            api_version: None,
+            quirks,
+            bare_stream: false,
+            unsealed: false,
+            default_max_tokens: 100,
+        };
         let encoded = Gemini.encode(&request, &target).unwrap();
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!((&body["generationConfig"]["presencePenalty"], encoded.lost), (&told, lost));
@@ -374,8 +388,14 @@ fn thinking_that_another_provider_hid_comes_back_through_its_clients() {
     let request = Gemini.parse(&ClientRequest::post(path, body.to_string())).unwrap();
     assert_eq!(request.messages[1].parts, parts);
     // A model of Google's cannot read it.
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 9,
+    };
     let sent = Gemini.encode(&request, &target).unwrap().body;
     assert!(!String::from_utf8_lossy(&sent).contains("c2VhbGVk"), "{sent:?}");
 }
@@ -411,7 +431,16 @@ fn a_reply_that_went_wrong_before_any_content_is_a_fault_with_the_provider_s_wor
         (Gemini.decode(event.to_string().as_bytes()), streamed, finished)
     };
     let usage = json!({"promptTokenCount": 30, "candidatesTokenCount": 4});
-    for word in ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE"] {
+    let went_wrong = [
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "MISSING_THOUGHT_SIGNATURE",
+        "MALFORMED_RESPONSE",
+        "NO_IMAGE",
+        "IMAGE_OTHER",
+        "OTHER",
+    ];
+    for word in went_wrong {
         let candidate =
             json!({"content": {}, "finishReason": word, "finishMessage": "Malformed function call: print("});
         let (whole, streamed, finished) = read(&json!({"candidates": [candidate], "usageMetadata": usage}), &[]);
@@ -423,6 +452,11 @@ fn a_reply_that_went_wrong_before_any_content_is_a_fault_with_the_provider_s_wor
         }
         assert!(!finished, "{word}");
     }
+    // What was only thought is nothing said.
+    let thought = json!({"candidates": [{"content": {"parts": [{"text": "Hm", "thought": true}]}}]});
+    let end = json!({"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]});
+    let (_, streamed, finished) = read(&end, &[&thought]);
+    assert!(streamed.is_err() && !finished);
     // Where something was said, it is a reply.
     let text = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]});
     let end = json!({"candidates": [{"finishReason": "MALFORMED_RESPONSE"}]});
@@ -431,6 +465,17 @@ fn a_reply_that_went_wrong_before_any_content_is_a_fault_with_the_provider_s_wor
     let said = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "MALFORMED_RESPONSE"}]});
     let (whole, streamed, finished) = read(&said, &[]);
     assert!(whole.is_ok() && streamed.is_ok() && finished);
+    // One that was stopped for a reason that is not told did not come to its end by itself.
+    for (word, finish) in [
+        ("OTHER", FinishReason::ContentFilter),
+        ("LANGUAGE", FinishReason::ContentFilter),
+        ("CONTINUATION", FinishReason::Length),
+    ] {
+        let said = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": word}]});
+        let (whole, streamed, finished) = read(&said, &[]);
+        assert!(streamed.is_ok() && finished, "{word}");
+        assert_eq!(whole.unwrap().choices[0].finish, Some(finish), "{word}");
+    }
     let (whole, ..) = read(&json!({"candidates": [{"finishReason": "STOP"}]}), &[]);
     assert_eq!(whole.unwrap().choices[0].finish, Some(FinishReason::Stop));
 }

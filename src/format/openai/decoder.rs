@@ -74,6 +74,9 @@ impl EventDecoder for Decoder {
         if value.get("error").is_some_and(|error| !error.is_null()) {
             return Err(error::read_inside_stream(&value));
         }
+        if let Some(fault) = error::of_choice(&value) {
+            return Err(fault);
+        }
         self.read(value, out).map_err(Mismatch::into_fault)
     }
 
@@ -151,9 +154,7 @@ impl Decoder {
             out.push(choice.chunk(Delta::Logprobs(logprobs)));
         }
         if let Some(word) = finish.filter(|word| !word.is_empty()) {
-            let Some(reason) = finish_reason(&word, choice.refused) else {
-                return Err(Mismatch::new(&path.key("finish_reason"), "the provider gave the reply up with an error"));
-            };
+            let reason = finish_reason(&word, choice.refused);
             choice.finished = true;
             out.push(choice.chunk(Delta::Finish(reason)));
         }

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use http::HeaderMap;
 
+use super::usage;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::json::Json;
 use crate::format::status;
@@ -86,6 +87,35 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     };
     status::wait_as_said(&mut fault);
     fault
+}
+
+/// Why a reply was given up, where one of its alternatives tells of it in the place of a reason to finish: in an error of its own, as
+/// `OpenRouter` does, or by a word. What was used all the same is told beside it.
+pub(super) fn of_choice(value: &Json<'_>) -> Option<AttemptFault> {
+    let fault = value.items("choices").iter().find_map(|choice| {
+        if choice.get("error").is_some_and(|error| !error.is_null()) {
+            return Some(read_inside_stream(choice));
+        }
+        let word = choice.get("finish_reason").and_then(Json::as_str)?.to_ascii_lowercase();
+        let fault = given_up(&word)?;
+        let is_told = value.get("error").is_some_and(|error| !error.is_null());
+        Some(if is_told { read_inside_stream(value) } else { fault })
+    })?;
+    let used = value.get("usage").and_then(|usage| usage::read(usage.clone())).map(Box::new);
+    Some(AttemptFault { used, ..fault })
+}
+
+/// The same by a word: in place of a reason to finish `DeepSeek` says that it has no room (`insufficient_system_resource`), Z.AI that its
+/// model failed (`network_error`), servers that people run that they stopped the request (`abort`).
+fn given_up(word: &str) -> Option<AttemptFault> {
+    let kind = match word {
+        "error" | "abort" => FaultKind::BrokenStream,
+        "insufficient_system_resource" | "network_error" => FaultKind::Unavailable,
+        _ => return None,
+    };
+    let message = format!("the provider gave the reply up: it ended with `{word}`");
+    let code = Some(word.to_owned()).filter(|word| word != "error");
+    Some(AttemptFault { code, ..AttemptFault::new(kind, message) })
 }
 
 /// Code, message and parameter out of the shapes in use: the provider's, a bare text for `error`, the object

@@ -26,6 +26,9 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
     if value.get("error").is_some_and(|error| !error.is_null()) && value.get("choices").is_none() {
         return Err(error::read_inside_stream(&value));
     }
+    if let Some(fault) = error::of_choice(&value) {
+        return Err(fault);
+    }
     read_value(value).map_err(Mismatch::into_fault)
 }
 
@@ -56,14 +59,7 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
     said.take("role");
     let mut parts = message::said_by_assistant(&mut said)?;
     let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
-    let finish = match fields.word("finish_reason")? {
-        Some(word) => {
-            let gave_up = "the provider gave the reply up with an error";
-            let reason = finish_reason(&word, refused);
-            Some(reason.ok_or_else(|| Mismatch::new(&path.key("finish_reason"), gave_up))?)
-        }
-        None => None,
-    };
+    let finish = fields.word("finish_reason")?.map(|word| finish_reason(&word, refused));
     details::seal(&said, &mut parts);
     tell_apart(&mut parts);
     let logprobs = fields.peek(logprobs::FIELD).map(logprobs::read).unwrap_or_default();

@@ -3,6 +3,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::OpenAi;
+use crate::chat::FinishReason;
 use crate::fault::{FaultKind, Refusal, RefusalKind};
 use crate::format::{ClientApi, ProviderFormat};
 
@@ -110,4 +111,54 @@ fn the_credential_is_a_bearer_key_that_is_not_shown() {
     assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer sk-1"));
     assert!(value.is_sensitive());
     assert!(OpenAi.credential_header(&SecretString::from("sk\n1"), None).is_none());
+}
+
+#[test]
+fn a_reply_that_was_given_up_is_a_fault_in_a_stream_too() {
+    let usage = json!({"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4});
+    let told = json!({"code": 502, "message": "Upstream idle timeout exceeded", "metadata": {"error_type": "provider_unavailable"}});
+    for (word, error, kind, said) in [
+        ("insufficient_system_resource", &Value::Null, FaultKind::Unavailable, "insufficient_system_resource"),
+        ("network_error", &Value::Null, FaultKind::Unavailable, "network_error"),
+        ("error", &Value::Null, FaultKind::BrokenStream, "error"),
+        ("abort", &Value::Null, FaultKind::BrokenStream, "abort"),
+        ("error", &told, FaultKind::Unavailable, "Upstream idle timeout exceeded"),
+    ] {
+        for beside in [false, true] {
+            let reply = |name: &str| {
+                let mut choice =
+                    json!({"index": 0, "finish_reason": word, name: {"role": "assistant", "content": "He"}});
+                let mut reply = json!({"id": "c1", "model": "m", "usage": usage});
+                let place = if beside { &mut reply } else { &mut choice };
+                place["error"] = error.clone();
+                reply["choices"] = json!([choice]);
+                reply
+            };
+            let whole = OpenAi.decode(reply("message").to_string().as_bytes()).unwrap_err();
+            let (mut decoder, mut chunks) = (ProviderFormat::stream(&OpenAi), Vec::new());
+            let streamed = decoder.push(format!("data: {}\n\n", reply("delta")).as_bytes(), &mut chunks).unwrap_err();
+            for fault in [whole, streamed] {
+                assert_eq!(fault.kind, kind, "{word}: {fault}");
+                assert!(fault.message.contains(said), "{word}: {fault}");
+                // An error in the place of a piece tells of itself alone.
+                let is_beside = beside && !error.is_null();
+                assert!(is_beside || fault.used.is_some_and(|used| used.input_tokens == 3), "{word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn words_of_models_that_others_serve_say_why_a_reply_ended() {
+    for (word, finish) in [
+        ("sensitive", FinishReason::ContentFilter),
+        ("model_length", FinishReason::Length),
+        ("repetition_truncation", FinishReason::Other("repetition_truncation".to_owned())),
+    ] {
+        let message = json!({"role": "assistant", "content": "He"});
+        let body =
+            json!({"id": "c1", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": word}]});
+        let reply = OpenAi.decode(body.to_string().as_bytes()).unwrap();
+        assert_eq!(reply.choices[0].finish, Some(finish), "{word}");
+    }
 }
