@@ -11,7 +11,7 @@ from vendors import CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, TEXT, THOUGHT
 
 FOLDER = ROOT / "target/clients/node"
 # Checks in which the client goes away in the middle of a stream.
-LEFT = 3
+LEFT = 4
 
 
 @pytest.mark.skipif(not shutil.which("node") or not (FOLDER / "node_modules").exists(), reason="no node, or no packages")

@@ -142,7 +142,13 @@ impl StreamEncoder for Encoder {
             out.put_slice(&self.envelope);
             {
                 let mut object = Object::resume(out);
-                drop(object.array("choices"));
+                {
+                    let mut choices = object.array("choices");
+                    // Mistral's clients read the first choice of every chunk: its last one tells usage beside the reason to finish.
+                    if self.held.all {
+                        empty_choice(&mut choices);
+                    }
+                }
                 usage::write(&counted, self.same_dialect, &mut object.object("usage"));
             }
             out.put_slice(b"\n\n");
@@ -155,6 +161,14 @@ impl StreamEncoder for Encoder {
         out.put_slice(&error::write(refusal));
         out.put_slice(b"\n\n");
     }
+}
+
+/// An alternative of which nothing more is told.
+fn empty_choice(choices: &mut Array<'_>) {
+    let mut choice = choices.object();
+    choice.field("index", &0_u32);
+    drop(choice.object("delta"));
+    choice.field("finish_reason", &());
 }
 
 /// The end, with what the reply costs.

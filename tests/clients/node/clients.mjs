@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 
+import { createMistral } from "@ai-sdk/mistral";
 import { createOpenAI } from "@ai-sdk/openai";
 import { APICallError, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import OpenAI from "openai";
@@ -14,6 +15,7 @@ const [INPUT, CACHED, OUTPUT] = ["INPUT", "CACHED", "OUTPUT"].map((name) => Numb
 const PNG = "data:image/png;base64,iVBORw0KGgo=";
 const client = new OpenAI({ baseURL: `${GATEWAY}/v1`, apiKey: KEY, maxRetries: 0 });
 const vercel = createOpenAI({ baseURL: `${GATEWAY}/v1`, apiKey: KEY });
+const mistral = createMistral({ baseURL: `${GATEWAY}/v1`, apiKey: KEY });
 const asks = (scenario) => [{ role: "user", content: `scenario:${scenario}` }];
 const Place = z.object({ city: z.string(), days: z.number().int() });
 const place = { city: "Oslo", days: 3 };
@@ -131,7 +133,7 @@ const forecast = tool({
     inputSchema: z.object({ city: z.string(), days: z.number() }),
     execute: async ({ city }) => `rain in ${city}`,
 });
-for (const [name, model] of [["chat", vercel.chat(GROUP)], ["responses", vercel.responses(GROUP)]]) {
+for (const [name, model] of [["chat", vercel.chat(GROUP)], ["responses", vercel.responses(GROUP)], ["mistral", mistral(GROUP)]]) {
     const base = { model, maxRetries: 0 };
     checks[`vercel, ${name}`] = async () => {
         const { text, usage } = await generateText({ ...base, prompt: "scenario:text" });

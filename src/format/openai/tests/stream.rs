@@ -359,3 +359,29 @@ fn an_error_is_the_last_event() {
         "data: {\"error\":{\"message\":\"gone\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream\"}}\n\n"
     );
 }
+
+#[test]
+fn clients_of_mistral_find_a_choice_in_every_chunk() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": true});
+    for (agent, told) in
+        [("ai/7.0.173 ai-sdk-mistral/4.0.87", Some(1)), ("mistral-client-python/3.7.0", Some(1)), ("curl", None)]
+    {
+        let mut asked = crate::format::ClientRequest::post(http::Uri::default(), body.to_string());
+        asked.headers.insert(http::header::USER_AGENT, agent.parse().unwrap());
+        let mut encoder = ClientApi::stream(&OpenAi, &OpenAi.parse(&asked).unwrap());
+        let mut out = BytesMut::new();
+        let usage = Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() };
+        for delta in
+            [start(), Delta::Text("Hi".to_owned()), Delta::Finish(FinishReason::Stop), Delta::Usage(Box::new(usage))]
+        {
+            encoder.chunk(&Chunk::of(delta), &mut out);
+        }
+        encoder.end(&mut out);
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let events = text.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap());
+        let events: Vec<Value> = events.filter_map(|event| serde_json::from_str(event).ok()).collect();
+        assert!(events.iter().all(|event| event["choices"].get(0).is_some()), "{agent}: {text}");
+        let usage = events.iter().find(|event| event["usage"].is_object());
+        assert_eq!(usage.map(|event| event["choices"].as_array().unwrap().len()), told, "{agent}: {text}");
+    }
+}
