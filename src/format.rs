@@ -22,6 +22,7 @@ mod anthropic;
 mod bedrock;
 mod call_id;
 mod drawn;
+mod end_user;
 mod framing;
 mod gemini;
 mod in_path;
@@ -243,6 +244,8 @@ pub struct Target<'a> {
     pub default_max_tokens: u32,
     /// Whether a stream is asked for without more said of it: the provider has refused to be told that usage is wanted.
     pub bare_stream: bool,
+    /// Whether thinking is not asked for under a seal: the provider has refused to be asked with this model.
+    pub unsealed: bool,
 }
 
 /// A request in a provider's words, without origin and credential.
@@ -332,6 +335,12 @@ pub trait ProviderFormat: Send + Sync {
     /// Whether a refusal is about thinking that was sealed for somebody else (another account, another model), without which the conversation
     /// can go on; see [`without_thoughts`].
     fn refuses_thoughts(&self, _fault: &AttemptFault) -> bool {
+        false
+    }
+
+    /// Whether a refusal is about thinking that is asked for under a seal, so that it can go back, which this model does not give; see
+    /// [`Target::unsealed`].
+    fn refuses_sealing(&self, _fault: &AttemptFault) -> bool {
         false
     }
 

@@ -628,6 +628,13 @@ fn what_a_model_cannot_take_is_known_when_a_file_is_read() {
         report.iter().any(|row| row.key == key && row.grade == Grade::Approximate && row.note.contains("cannot take"))
     };
     assert!(told("temperature") && told("extra_body") && !told("max_tokens"), "{report:?}");
+    // What Ollama knows in its own API alone, and what is no more than a hint.
+    let report = parsed("model: ollama/llama3, top_k: 40, repeat_penalty: 1.1, temperature: 0").unwrap().report;
+    let told = |key: &str| {
+        let key = format!("model_list[0].litellm_params.{key}");
+        report.iter().any(|row| row.key == key && row.grade == Grade::Approximate && row.note.contains("cannot take"))
+    };
+    assert!(told("top_k") && told("repeat_penalty") && !told("temperature"), "{report:?}");
     let problems = parsed("model: openai/m, additional_drop_params: [\"messages[*].name\"]").unwrap_err();
     assert!(problems.to_string().contains("left out whole"), "{problems}");
 }

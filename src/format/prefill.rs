@@ -2,11 +2,16 @@
 
 use std::borrow::Cow;
 
+use super::thinking::is_sealed;
 use crate::chat::{Message, Part, PartKind, Role};
 
-/// Whether a part is a text without a visible sign. Some providers refuse such.
+/// Whether a part is a text without a visible sign, or thinking that tells none and has no signature. Some providers refuse such.
 pub(super) fn is_blank(part: &Part) -> bool {
-    matches!(&part.kind, PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty())
+    match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.trim().is_empty(),
+        PartKind::Reasoning { text, .. } => text.trim().is_empty() && !is_sealed(&part.kind),
+        _ => false,
+    }
 }
 
 /// Why a conversation that ends in such a beginning is refused.

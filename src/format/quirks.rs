@@ -44,8 +44,8 @@ pub struct Quirks {
     no_audio: bool,
     /// Whether its models cannot be told that they must call a tool.
     no_forced_calls: bool,
-    /// Whether it refuses names of tools and of end users that are longer than its own clients know, or hold other signs.
-    checks_names: bool,
+    /// Which names of tools and of end users it takes.
+    names: Names,
     /// Whether it fetches no file that stands at an address where others have the id of one that is kept: other gateways do, and models may.
     no_file_addresses: bool,
     /// What the assistant is to have said before a user speaks after a tool's result, where the provider refuses that order.
@@ -76,6 +76,17 @@ pub(super) enum Want {
     InstructionsFirst,
     /// Words in each turn of the assistant's that calls nothing.
     Words,
+}
+
+/// Which names of tools and of end users are taken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Names {
+    /// Any, of clients that speak its format: it is not known to refuse any.
+    #[default]
+    Any,
+    /// Those that the vendor takes whose format it is. Others are refused.
+    Checked,
 }
 
 /// What models take of sampling.
@@ -184,6 +195,8 @@ pub(super) enum Thought {
 pub(super) struct Thinking {
     /// The least tokens.
     pub(super) least: u32,
+    /// The most, where that is known.
+    pub(super) most: Option<u32>,
     /// It cannot be told not to think.
     pub(super) always: bool,
     /// It takes no budget of tokens: how much it thinks it finds out itself, at an effort.
@@ -276,13 +289,13 @@ pub static NO_QUIRKS: Quirks = Quirks {
     call_ids: IdRule::Any,
     thought: Thought::Unsigned,
     effort: Effort::Word,
-    thinking: Thinking { least: 0, always: false, no_budget: false, levels: Vec::new() },
+    thinking: Thinking { least: 0, most: None, always: false, no_budget: false, levels: Vec::new() },
     attachments: Attachments::Objects,
     sampling: Sampling::Any,
     schemas: Schemas::Field,
     no_audio: false,
     no_forced_calls: false,
-    checks_names: false,
+    names: Names::Any,
     no_file_addresses: false,
     bridge: None,
     vectors: VectorBody::None,
@@ -296,7 +309,7 @@ impl Quirks {
     pub(crate) fn refuse_nothing(&mut self) {
         self.refuses.clear();
         self.message_refuses.clear();
-        (self.sampling, self.effort, self.checks_names) = (Sampling::Any, Effort::Word, false);
+        (self.sampling, self.effort, self.names) = (Sampling::Any, Effort::Word, Names::Any);
         if self.thought == Thought::Refused {
             self.thought = Thought::Unsigned;
         }
@@ -344,7 +357,7 @@ impl Quirks {
 
     /// Whether it refuses names that are too long or hold other signs.
     pub(super) const fn checks_names(&self) -> bool {
-        self.checks_names
+        matches!(self.names, Names::Checked)
     }
 
     /// Whether it fetches no file that stands at an address.
@@ -418,7 +431,7 @@ impl Quirks {
             Thought::Refused => told.push("takes no thinking back".to_owned()),
             Thought::Signed => told.push("takes no unsigned thinking back".to_owned()),
         }
-        if self.checks_names {
+        if self.checks_names() {
             told.push("names in its own letters, up to 64".to_owned());
         }
         if self.schemas == Schemas::Words {
@@ -441,6 +454,9 @@ impl Quirks {
         }
         if self.thinking.least > 0 {
             told.push(format!("thinks with {} tokens or more", self.thinking.least));
+        }
+        if let Some(most) = self.thinking.most {
+            told.push(format!("thinks with {most} tokens at most"));
         }
         if let Some(words) = &self.bridge {
             told.push(format!("the assistant says `{words}` between a tool's result and a user"));

@@ -1,5 +1,7 @@
 //! JSON schemas where only a part of the language is taken: replies that are held to a schema are made by a grammar.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::quirks::Schemas;
@@ -131,6 +133,57 @@ fn is_held(name: &str, value: &Value) -> bool {
     }
 }
 
+/// The schema of a tool's parameters where it does not say that it is of an object, which providers ask for that make no difference
+/// between a schema and a tool's; `None` where it says so. Other kinds are somebody's mistake, which the provider tells.
+pub(super) fn of_parameters(written: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let is_unsaid = match written.get("type") {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
+        Some(_) => false,
+    };
+    is_unsaid.then(|| {
+        let mut told = Map::from_iter([("type".to_owned(), "object".into())]);
+        told.extend(
+            written.iter().filter(|(name, _)| *name != "type").map(|(name, value)| (name.clone(), value.clone())),
+        );
+        told
+    })
+}
+
+/// The same with its properties, without which OpenAI takes none, also where there are none.
+pub(super) fn with_properties(written: &Value) -> Cow<'_, Value> {
+    const TELLING: [&str; 5] = ["properties", "$ref", "anyOf", "oneOf", "allOf"];
+    let Value::Object(fields) = written else { return Cow::Borrowed(written) };
+    let told = of_parameters(fields).map_or(Cow::Borrowed(fields), Cow::Owned);
+    let is_bare = told.get("type").is_some_and(|kind| kind == "object")
+        && !TELLING.iter().any(|name| told.get(*name).is_some_and(|value| !value.is_null()));
+    match (is_bare, told) {
+        (true, told) => {
+            let mut whole = told.into_owned();
+            whole.insert("properties".to_owned(), Map::new().into());
+            Cow::Owned(whole.into())
+        }
+        (false, Cow::Owned(told)) => Cow::Owned(told.into()),
+        (false, Cow::Borrowed(_)) => Cow::Borrowed(written),
+    }
+}
+
+/// Whether a tool's schema asks for nothing: Google refuses an object without properties.
+pub(super) fn is_of_nothing(schema: &Value) -> bool {
+    let Value::Object(fields) = schema else { return true };
+    fields.iter().all(|(name, value)| match name.as_str() {
+        "properties" | "required" | "$defs" | "definitions" => {
+            value.is_null()
+                || value.as_object().is_some_and(Map::is_empty)
+                || value.as_array().is_some_and(Vec::is_empty)
+        }
+        "additionalProperties" => !value.is_object(),
+        "type" => value.as_str().is_none_or(|kind| kind == "object"),
+        "$schema" | "$id" | "title" | "description" => true,
+        _ => false,
+    })
+}
+
 /// Whether it is the schema of an object.
 fn is_object(fields: &Map<String, Value>) -> bool {
     let is = |kind: &Value| kind == "object";
@@ -240,6 +293,49 @@ mod tests {
             assert_eq!(asked(&schema), how, "{schema}");
         }
         assert_eq!(asked_for(None, Schemas::Field), Schemas::Field);
+    }
+
+    #[test]
+    fn a_tool_s_schema_says_that_it_is_of_an_object_and_has_its_properties() {
+        let nothing = json!({"type": "object", "properties": {}});
+        let property = json!({"a": {"type": "string"}});
+        for (written, told) in [
+            (json!({}), nothing.clone()),
+            (json!({"type": "object"}), nothing.clone()),
+            (json!({"type": null}), nothing.clone()),
+            (
+                json!({"type": ["object", "null"], "properties": property}),
+                json!({"type": "object", "properties": property}),
+            ),
+            (json!({"properties": property}), json!({"type": "object", "properties": property})),
+            (json!({"type": "object", "anyOf": []}), json!({"type": "object", "anyOf": []})),
+            (json!({"$ref": "#/$defs/a"}), json!({"type": "object", "$ref": "#/$defs/a"})),
+            (json!({"type": "string"}), json!({"type": "string"})),
+            (nothing.clone(), nothing.clone()),
+        ] {
+            assert_eq!(*with_properties(&written), told, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_schema_of_no_parameters_says_nothing_however_it_is_told() {
+        for written in [
+            json!({}),
+            json!({"type": "object"}),
+            json!({"type": "object", "properties": {}}),
+            json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": {},
+                "required": [], "additionalProperties": false}),
+        ] {
+            assert!(is_of_nothing(&written), "{written}");
+        }
+        for written in [
+            json!({"type": "object", "properties": {"a": {}}}),
+            json!({"type": "object", "additionalProperties": {"type": "string"}}),
+            json!({"type": "object", "anyOf": [{"properties": {"a": {}}}]}),
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {}}}),
+        ] {
+            assert!(!is_of_nothing(&written), "{written}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod imitators;
 mod logprobs;
 mod round_trip;
 mod streams;
+mod taken;
 mod thinking;
 mod throwaway;
 mod turns;

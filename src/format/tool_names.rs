@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::allowed;
@@ -192,7 +191,14 @@ mod tests {
     }
 
     fn sent_by(request: &ChatRequest, to: &str, quirks: &'static Quirks) -> Value {
-        let target = Target { model: "m", api_version: None, quirks, default_max_tokens: 9, bare_stream: false };
+        let target = Target {
+            model: "m",
+            api_version: None,
+            quirks,
+            default_max_tokens: 9,
+            bare_stream: false,
+            unsealed: false,
+        };
         serde_json::from_slice(&provider_format(to).unwrap().encode(request, &target).unwrap().body).unwrap()
     }
 
@@ -268,10 +274,11 @@ mod tests {
     #[test]
     fn names_with_signs_that_a_provider_refuses_are_sent_in_its_letters_and_read_as_they_were_written() {
         let checked: &'static Quirks =
-            Box::leak(Box::new(serde_json::from_value(json!({"checks_names": true})).unwrap()));
+            Box::leak(Box::new(serde_json::from_value(json!({"names": "checked"})).unwrap()));
         let long = format!("mcp__{}", "x".repeat(130));
         let written = ["server.tool", "server/tool", "server:tool", "2nd", "ré", "server_tool", long.as_str()];
-        let tool = |name: &&str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+        let tool =
+            |name: &&str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
         let call = json!({"id": "call_1", "type": "function", "function": {"name": "server/tool", "arguments": "{}"}});
         let asked = request(
             "/v1/chat/completions",
@@ -308,13 +315,17 @@ mod tests {
         }
         let (tools, choice, call) = told(&sent(&asked, "openai"), "openai");
         let as_written = "who imitates this vendor may take any name that its clients write";
-        assert_eq!((tools, choice.as_str(), call.as_str()), (written.map(str::to_owned).to_vec(), "server.tool", "server/tool"), "{as_written}");
+        assert_eq!(
+            (tools, choice.as_str(), call.as_str()),
+            (written.map(str::to_owned).to_vec(), "server.tool", "server/tool"),
+            "{as_written}"
+        );
     }
 
     #[test]
     fn a_choice_among_some_tools_and_google_s_own_have_the_names_that_are_sent() {
         let checked: &'static Quirks =
-            Box::leak(Box::new(serde_json::from_value(json!({"checks_names": true})).unwrap()));
+            Box::leak(Box::new(serde_json::from_value(json!({"names": "checked"})).unwrap()));
         let function = |name: &str| json!({"type": "function", "function": {"name": name}});
         let choice = json!({"type": "allowed_tools",
             "allowed_tools": {"mode": "required", "tools": [function("a.b"), function("c")]}});

@@ -69,6 +69,8 @@ pub struct Learned {
     slack: AtomicU64,
     /// Whether it takes streams only without options.
     bare_streams: AtomicBool,
+    /// Whether its model gives no thinking under a seal.
+    unsealed: AtomicBool,
     /// What its replies have used that no price is known of, as far as it was told.
     unpriced: Mutex<Vec<&'static str>>,
 }
@@ -92,6 +94,7 @@ impl Default for Learned {
             output: AtomicU64::new(u64::MAX),
             slack: AtomicU64::new(nanos(SLACK)),
             bare_streams: AtomicBool::new(false),
+            unsealed: AtomicBool::new(false),
             unpriced: Mutex::default(),
         }
     }
@@ -156,6 +159,17 @@ impl Learned {
     /// It refused a stream with options, and took the same without.
     pub fn took_a_bare_stream(&self) {
         self.bare_streams.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the model refuses to give thinking under a seal, which it has shown once.
+    #[must_use]
+    pub fn gives_nothing_sealed(&self) -> bool {
+        self.unsealed.load(Ordering::Relaxed)
+    }
+
+    /// It refused to, and took the same without being asked for it.
+    pub fn gave_nothing_sealed(&self) {
+        self.unsealed.store(true, Ordering::Relaxed);
     }
 
     /// A reply used something that no price is known of. Whether it is the first.

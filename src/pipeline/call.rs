@@ -16,7 +16,7 @@ use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, FinishReason, Reply};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
-use crate::format::{self, Encoded, ToolNames, Target};
+use crate::format::{self, Encoded, Target, ToolNames};
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
@@ -183,7 +183,7 @@ pub(super) fn name_model(
 }
 
 /// Sends the request until it is taken or refused. A provider that refuses only to be told that a stream's usage is wanted is asked
-/// once more without, and from then on; what it used is estimated. One that refuses thinking which it sealed for another account of the same
+/// once more without, and from then on; what it used is estimated. So is one that refuses to give thinking under a seal. One that refuses thinking which it sealed for another account of the same
 /// group is asked once more without. What was made to authorise the request is put into `secrets`.
 async fn answered(
     context: &RequestContext<'_>,
@@ -192,7 +192,7 @@ async fn answered(
     secrets: &mut Vec<SecretString>,
 ) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
     let bare = context.request.stream && runtime.learned.takes_bare_streams();
-    let mut without = Without { bare, thoughts: false };
+    let mut without = Without { bare, thoughts: false, unsealed: runtime.learned.gives_nothing_sealed() };
     loop {
         let sent = match send(context, guard, runtime, without, secrets).await {
             // Nothing was processed there, and each of these connections is found out once.
@@ -208,12 +208,17 @@ async fn answered(
             if without.bare {
                 runtime.learned.took_a_bare_stream();
             }
+            if without.unsealed {
+                runtime.learned.gave_nothing_sealed();
+            }
             return Ok((answer, dropped, within));
         }
         let fault = Box::pin(refused(context, runtime, answer, within)).await;
         let refuses_stream_options = || context.request.stream && runtime.format.refuses_stream_options(&fault);
         if !without.thoughts && runtime.format.refuses_thoughts(&fault) {
             without.thoughts = true;
+        } else if !without.unsealed && runtime.format.refuses_sealing(&fault) {
+            without.unsealed = true;
         } else if !without.bare && refuses_stream_options() {
             without.bare = true;
         } else {
@@ -229,6 +234,8 @@ struct Without {
     bare: bool,
     /// Thinking that was sealed.
     thoughts: bool,
+    /// That thinking is given under a seal.
+    unsealed: bool,
 }
 
 /// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the
@@ -291,9 +298,9 @@ async fn encode(
         let whole = defaults.map(|defaults| request.with_defaults(defaults));
         let defaulted = defaults.map(|defaults| Defaulted(request, defaults));
         let request = whole.as_ref().unwrap_or(request);
-        let bare_stream = without.bare;
-        let target =
-            Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
+        let Without { bare: bare_stream, unsealed, .. } = without;
+        let quirks = runtime.config.quirks;
+        let target = Target { model, api_version, quirks, default_max_tokens: bound, bare_stream, unsealed };
         let longest = runtime.config.max_output_tokens;
         let rules = wishes.left_out(&runtime.config.left_out);
         let write = |request: &ChatRequest| match request.vectors {

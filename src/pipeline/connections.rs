@@ -137,6 +137,7 @@ impl Gateway {
             api_version: config.api_version.as_deref(),
             quirks: config.quirks,
             bare_stream: false,
+            unsealed: false,
             default_max_tokens: 1,
         };
         let encoded = match request.vectors {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{BlockingPool, RequestContext};
 use crate::chat::{Chunk, Delta};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::{ToolNames, MaybeWhole, ProviderFormat as _, StreamDecoder};
+use crate::format::{MaybeWhole, ProviderFormat as _, StreamDecoder, ToolNames};
 use crate::snapshot::{DeploymentRuntime, SpokenFormat};
 
 /// A stream's decoder, and where it works if not here.

@@ -121,6 +121,7 @@ fn keep(names: Vec<&String>, request: &ChatRequest, encoded: &mut Encoded) {
         quirks: &NO_QUIRKS,
         default_max_tokens: 1,
         bare_stream: true,
+        unsealed: false,
     };
     let fields = |body: &[u8]| serde_json::from_slice::<Map<String, Value>>(body).ok();
     let common = in_common_words(request, &target).ok().and_then(|common| fields(&common.body));

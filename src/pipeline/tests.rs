@@ -411,6 +411,7 @@ async fn a_deployments_defaults_hold_where_the_client_says_nothing() {
             api_version: None,
             quirks: deployment.config.quirks,
             bare_stream: false,
+            unsealed: false,
             default_max_tokens: 40,
         };
         let sent = deployment.format.encode(&sent, &target).unwrap();

@@ -62,6 +62,7 @@ impl Trial<'_> {
             api_version: None,
             quirks: &NO_QUIRKS,
             bare_stream: false,
+            unsealed: false,
             default_max_tokens: 100,
         };
         let uri = Uri::from_static("/v1/chat/completions");

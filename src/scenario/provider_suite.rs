@@ -267,6 +267,7 @@ fn encode(
         api_version: head.api_version.as_deref(),
         quirks: &NO_QUIRKS,
         bare_stream: false,
+        unsealed: false,
         default_max_tokens: head.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
     };
     let mut request = request.clone();

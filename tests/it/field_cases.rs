@@ -6,6 +6,7 @@ use crate::chat::{OPENAI_STREAM, openai_reply};
 use crate::support::gateway::{Gateway, read};
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
+mod refusals;
 mod replies;
 
 fn asked(path: &str, stream: bool) -> Value {

@@ -12,13 +12,14 @@ use crate::config::models;
 use crate::format::{ClientRequest, NO_QUIRKS, Quirks, Target, client_apis};
 
 /// Vendors with a quirk that no other of these shows: what they are called, a model, a version of the API where a deployment names one.
-const VENDORS: [(&str, &str, Option<&str>); 20] = [
+const VENDORS: [(&str, &str, Option<&str>); 21] = [
     ("openai_4", "openai/gpt-4o", None),
     ("openai_5_1", "openai/gpt-5.1", None),
     ("openai_o", "openai/o4-mini", None),
     ("openai_newer", "openai/responses/gpt-5-pro", None),
     ("groq", "groq/openai/gpt-oss-120b", None),
     ("imitator", "cerebras/m", None),
+    ("ollama", "ollama/m", None),
     ("openrouter", "openrouter/openai/gpt-5", None),
     ("mistral", "mistral/mistral-large-latest", None),
     ("deepseek", "deepseek/deepseek-reasoner", None),
@@ -58,7 +59,7 @@ fn sent(model: &str, version: Option<&str>, request: &ChatRequest, own: bool) ->
     let format = format.unwrap_or(row.format);
     let quirks: &'static Quirks = if own { row.quirks_at(version, model) } else { &NO_QUIRKS };
     let api_version = version.or_else(|| models::api_version(row.models_of(), model));
-    let target = Target { model, api_version, quirks, bare_stream: false, default_max_tokens: 4096 };
+    let target = Target { model, api_version, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4096 };
     match format.encode(request, &target) {
         Ok(encoded) => {
             let body: Value = serde_json::from_slice(&encoded.body).unwrap();

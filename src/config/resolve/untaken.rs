@@ -30,7 +30,7 @@ pub(super) fn report(
         return;
     }
     let (model, api_version, quirks) = (endpoint.model.as_str(), version, endpoint.quirks);
-    let target = Target { model, api_version, quirks, default_max_tokens: BOUND, bare_stream: false };
+    let target = Target { model, api_version, quirks, default_max_tokens: BOUND, bare_stream: false, unsealed: false };
     let note = |parameter: &str| {
         let key = parameter.split(['.', '[']).next().unwrap_or(parameter);
         if as_written.iter().any(|name| name == key) {
@@ -45,7 +45,12 @@ pub(super) fn report(
     let mut taken = defaults.clone();
     for _ in 0..MOST {
         let blamed = match endpoint.format.encode(&taken, &target) {
-            Ok(encoded) => return lost(&taken, &encoded).for_each(note),
+            Ok(encoded) => {
+                lost(&taken, &encoded).for_each(note);
+                // Hints, and what servers take by names of their own.
+                let said = |path: &&String| places.has(path.split(['.', '[']).next().unwrap_or(path));
+                return encoded.dropped.iter().filter(said).for_each(|path| note(path));
+            }
             Err(fault) => fault.param.unwrap_or_default(),
         };
         if !taken.leave_out(&blamed) {

@@ -94,7 +94,7 @@ pub(super) fn has_word(part: &Part, report: &Report) -> bool {
     match &part.kind {
         // Whoever spoke before it was, this provider did not seal it.
         kind if sealed::of(kind).is_some() => false,
-        kind @ PartKind::Reasoning { .. } => is_sealed(kind) || (same_dialect && !verifies(report)),
+        kind @ PartKind::Reasoning { .. } => is_sealed(kind) || (same_dialect && !verifies(report) && !is_blank(part)),
         _ if same_dialect => true,
         PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
         // Clients of other dialects bring thinking back as they got it, sealed or not.

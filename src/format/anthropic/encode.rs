@@ -18,6 +18,7 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
 use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
+use crate::format::end_user::UserRule;
 use crate::format::in_words;
 use crate::format::prefill;
 use crate::format::quirks::{Sampling, Want};
@@ -34,6 +35,9 @@ const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
 
 /// The provider's pattern for `tools[].name`.
 const NAMES: NameRule = NameRule::LONG;
+
+/// Which end users' names are taken by the provider, and by whoever imitates it.
+const USERS: UserRule = UserRule::Opaque(255);
 
 /// Where a request goes.
 pub(super) enum At {
@@ -80,7 +84,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
         sampling(&sampled, is_legacy(version), &mut object, &mut report);
         wanted.write(&mut object);
         output(request, in_field, &wanted, &mut object, &mut report);
-        metadata(request, &mut object, &report);
+        metadata(request, &mut object, &mut report);
         stop(&request.stop, &mut object, &mut report);
         object.optional("stream", request.stream.then_some(true));
         others(request, wanted.left_out, &mut object, &mut report);
@@ -198,10 +202,8 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
 /// A tool's schema must be there and say that it is of an object; other dialects let both go without saying.
 fn schema(parameters: Option<&Value>, object: &mut Object<'_>) {
     match parameters {
-        Some(Value::Object(map)) if !map.contains_key("type") => {
-            let mut schema = object.object("input_schema");
-            schema.field("type", "object");
-            schema.rest(map, &[]);
+        Some(Value::Object(written)) => {
+            object.field("input_schema", schemas::of_parameters(written).as_ref().unwrap_or(written));
         }
         Some(other) => object.field("input_schema", other),
         None => {
@@ -303,16 +305,17 @@ fn output(
     }
 }
 
-fn metadata(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+/// Writes the end user's name, which is all that is taken there: what clients of gateways tell those beside it is reported. Its own clients
+/// know which names it takes.
+fn metadata(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     let left = nested(&request.rest, "metadata").filter(|_| report.same_dialect);
-    if request.user.is_none() && left.is_none() {
-        return;
-    }
-    let mut metadata = object.object("metadata");
-    metadata.optional("user_id", request.user.as_ref());
-    if let Some(left) = left {
-        metadata.rest(left, &[]);
-    }
+    let told = left.into_iter().flatten().filter(|(_, value)| !value.is_null());
+    report.dropped.extend(told.map(|(name, _)| format!("metadata.{name}")));
+    let Some(user) = &request.user else { return };
+    let rule = if report.same_dialect { UserRule::Any } else { USERS };
+    let sent = rule.sent(user);
+    object.object("metadata").field("user_id", &*sent);
+    report.dropped.extend(matches!(sent, Cow::Owned(_)).then(|| "user".to_owned()));
 }
 
 /// The unknown fields that are not written together with known ones; `unthinking` where the model is not told to think after all.

@@ -34,6 +34,8 @@ pub(super) struct Encoder {
     refused: bool,
     next_block: u32,
     open: Option<Open>,
+    /// Thinking that told nothing so far.
+    blank: String,
     /// The block of each tool call.
     calls: BTreeMap<u32, u32>,
     /// Blocks stand one after another. Who speaks this dialect sends them so already.
@@ -141,10 +143,7 @@ impl Encoder {
                 self.refused = true;
                 self.text(text, chunk, out);
             }
-            Delta::Reasoning(text) => {
-                let index = self.thinking(chunk, out);
-                delta(index, "thinking_delta", "thinking", text, out);
-            }
+            Delta::Reasoning(text) => self.thought(text, chunk, out),
             Delta::ReasoningSignature(signature) => {
                 let index = self.thinking(chunk, out);
                 self.open = Some(Open { index, kind: Kind::Thinking { signed: true } });
@@ -211,6 +210,21 @@ impl Encoder {
         delta(index, "text_delta", "text", text, out);
     }
 
+    /// Says what was thought. Of a block that would begin without a visible sign the beginning waits: models that do not think after all
+    /// tell no more of it.
+    fn thought(&mut self, text: &str, chunk: &Chunk, out: &mut BytesMut) {
+        let is_begun = matches!(self.open, Some(Open { kind: Kind::Thinking { signed: false }, .. }));
+        if !is_begun && !self.same_dialect && text.trim().is_empty() {
+            return self.blank.push_str(text);
+        }
+        let mut all = std::mem::take(&mut self.blank);
+        let index = self.thinking(chunk, out);
+        if !all.is_empty() {
+            all.push_str(text);
+        }
+        delta(index, "thinking_delta", "thinking", if all.is_empty() { text } else { &all }, out);
+    }
+
     /// The thinking block under way. What comes after a signature is another one.
     fn thinking(&mut self, chunk: &Chunk, out: &mut BytesMut) -> u32 {
         if let Some(Open { index, kind: Kind::Thinking { signed: false } }) = self.open {
@@ -264,6 +278,7 @@ impl Encoder {
     /// Ends the block under way and gives the next one its index.
     fn next(&mut self, kind: Kind, out: &mut BytesMut) -> u32 {
         self.close(out);
+        self.blank.clear();
         let index = self.next_block;
         self.next_block = self.next_block.saturating_add(1);
         self.open = Some(Open { index, kind });

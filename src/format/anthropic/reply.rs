@@ -9,6 +9,7 @@ use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest};
 use crate::fault::AttemptFault;
 use crate::format::anthropic::DIALECT;
 use crate::format::json::Json;
+use crate::format::prefill::is_blank;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
 use crate::format::rest::Report;
 use crate::format::write::{self, Object};
@@ -134,8 +135,8 @@ fn write_content(parts: &[Part], same_dialect: bool, object: &mut Object<'_>) {
     let mut array = object.array("content");
     for part in parts {
         let shown = match &part.kind {
-            // Shown, though without a signature no provider takes it back.
-            PartKind::Reasoning { .. } => true,
+            // Shown, though without a signature no provider takes it back. What tells nothing would be an empty block.
+            PartKind::Reasoning { .. } => same_dialect || !is_blank(part),
             kind if kind.redacted().is_some() => true,
             PartKind::Image(_) | PartKind::ToolResult { .. } => same_dialect,
             _ => blocks::has_word(part, &report),

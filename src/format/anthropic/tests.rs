@@ -19,6 +19,7 @@ fn target(api_version: Option<&str>) -> Target<'_> {
         api_version,
         quirks: &crate::format::NO_QUIRKS,
         bare_stream: false,
+        unsealed: false,
         default_max_tokens: 4096,
     }
 }

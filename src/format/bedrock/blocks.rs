@@ -59,8 +59,8 @@ pub(super) fn write(
     path: &dyn Fn() -> String,
 ) -> Result<(), AttemptFault> {
     match &part.kind {
-        // A blank text is refused.
-        PartKind::Text(_) | PartKind::Refusal(_) if is_blank(part) => return Ok(()),
+        // A blank text is refused, and thinking that tells nothing is none.
+        PartKind::Text(_) | PartKind::Refusal(_) | PartKind::Reasoning { .. } if is_blank(part) => return Ok(()),
         PartKind::Text(text) | PartKind::Refusal(text) => content.item(&json!({"text": text})),
         PartKind::Image(source) => content.item(&picture(source, path)?),
         PartKind::ToolCall { id, name, arguments } => {

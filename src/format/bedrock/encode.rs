@@ -239,7 +239,9 @@ fn tools(
                 let mut tool = tools.object();
                 let mut spec = tool.object("toolSpec");
                 spec.field("name", name);
-                spec.optional("description", description.as_ref().filter(|text| !text.is_empty()));
+                // It must be there and not be empty.
+                let said = description.as_ref().filter(|text| !text.trim().is_empty());
+                spec.field("description", said.unwrap_or(name));
                 let mut taken = schema(parameters.as_ref());
                 if held == Some(true) {
                     taken = schemas::for_claude(&taken);
@@ -272,18 +274,14 @@ fn called_tools(request: &ChatRequest, object: &mut Object<'_>) {
     let mut config = object.object("toolConfig");
     let mut tools = config.array("tools");
     for name in names {
-        tools.item(&json!({"toolSpec": {"name": name, "inputSchema": {"json": schema(None)}}}));
+        tools.item(&json!({"toolSpec": {"name": name, "description": name, "inputSchema": {"json": schema(None)}}}));
     }
 }
 
 /// A tool's schema must be there and say that it is of an object.
 fn schema(parameters: Option<&Value>) -> Value {
     match parameters {
-        Some(Value::Object(map)) => {
-            let mut map = map.clone();
-            map.entry("type").or_insert_with(|| "object".into());
-            Value::Object(map)
-        }
+        Some(Value::Object(map)) => Value::Object(schemas::of_parameters(map).unwrap_or_else(|| map.clone())),
         _ => json!({"type": "object", "properties": {}}),
     }
 }

@@ -22,7 +22,10 @@ fn with_quirks(quirks: &'static Quirks, model: &str, body: &Value) -> Result<Enc
 fn asked_by(client: &str, quirks: &'static Quirks, model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
     let api = client_apis().find(|api| api.name() == client).unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
-    Bedrock.encode(&request, &Target { model, api_version: None, quirks, bare_stream: false, default_max_tokens: 9 })
+    Bedrock.encode(
+        &request,
+        &Target { model, api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 9 },
+    )
 }
 
 fn hi(more: &Value) -> Value {
@@ -132,7 +135,7 @@ fn tools_that_were_called_are_described_where_the_client_no_longer_does() {
         {"role": "tool", "tool_call_id": "a", "content": "x"}, {"role": "tool", "tool_call_id": "b", "content": "y"}
     ]});
     let body: Value = serde_json::from_slice(&encode("m", &hi(&history)).unwrap().body).unwrap();
-    let spec = json!({"name": "f", "inputSchema": {"json": {"type": "object", "properties": {}}}});
+    let spec = json!({"name": "f", "description": "f", "inputSchema": {"json": {"type": "object", "properties": {}}}});
     assert_eq!(body["toolConfig"], json!({"tools": [{"toolSpec": spec}]}));
 }
 
@@ -398,7 +401,14 @@ fn what_claude_knows_of_what_is_tried_out_goes_to_it_by_name() {
         let mut asked = ClientRequest::post("/".parse().unwrap(), body.to_string());
         asked.headers.insert("anthropic-beta", header.parse().unwrap());
         let request = client_apis().find(|api| api.name() == "anthropic").unwrap().parse(&asked).unwrap();
-        let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 9 };
+        let target = Target {
+            model: "m",
+            api_version: None,
+            quirks,
+            bare_stream: false,
+            unsealed: false,
+            default_max_tokens: 9,
+        };
         let encoded = Bedrock.encode(&request, &target).unwrap();
         let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!(sent["additionalModelRequestFields"]["anthropic_beta"], expected, "{header}");
@@ -433,19 +443,24 @@ fn a_reply_that_went_wrong_before_it_said_anything_is_a_fault_with_what_it_cost(
         };
         assert_eq!(told(&whole(json!([{"text": " "}])).unwrap_err()), expected);
         assert!(whole(json!([{"text": "Hi"}])).is_ok());
-        for (text, metadata, fault, is_complete) in
-            [("", true, Some(expected), true), ("", false, None, false), ("Hi", true, None, true)]
-        {
+        let thought = json!([{"reasoningContent": {"reasoningText": {"text": "Hm", "signature": "s"}}}]);
+        assert_eq!(told(&whole(thought).unwrap_err()), expected, "what was only thought is nothing said");
+        for (delta, metadata, fault, is_complete) in [
+            (json!({"text": ""}), true, Some(expected.clone()), true),
+            (json!({"text": ""}), false, None, false),
+            (json!({"reasoningContent": {"text": "Hm"}}), true, Some(expected), true),
+            (json!({"text": "Hi"}), true, None, true),
+        ] {
             let (mut decoder, mut out) = (decoder::Decoder::default(), Vec::new());
             let mut events = vec![
                 ("messageStart", json!({"role": "assistant"})),
-                ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": text}})),
+                ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": delta})),
                 ("messageStop", json!({"stopReason": word})),
             ];
             events.extend(metadata.then(|| ("metadata", json!({"usage": usage}))));
             let found = events.iter().find_map(|(name, data)| decoder.event(name, &data.to_string(), &mut out).err());
             decoder.end(&mut out);
-            assert_eq!((found.as_ref().map(told), decoder.is_complete()), (fault, is_complete), "{text} {metadata}");
+            assert_eq!((found.as_ref().map(told), decoder.is_complete()), (fault, is_complete), "{delta} {metadata}");
         }
     }
 }

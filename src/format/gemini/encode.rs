@@ -22,6 +22,7 @@ use crate::format::plain_words;
 use crate::format::quirks::{Level, Schemas, Thinking};
 use crate::format::read::Path;
 use crate::format::rest::{Report, nested};
+use crate::format::schemas;
 use crate::format::tool_names::{self, NameRule};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -74,8 +75,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     let may_be_written = report.same_dialect && !tool_names::is_refused(request, NAMES);
     let config = tool_config(request).filter(|_| may_be_written);
     let narrowed = if config.is_some() { Cow::Borrowed(request) } else { allowed::narrowed(request) };
-    let said =
-        if report.same_dialect { narrowed } else { plain_words::in_words(narrowed, |name| NAMES.sent(name)) };
+    let said = if report.same_dialect { narrowed } else { plain_words::in_words(narrowed, |name| NAMES.sent(name)) };
     let taken = tool_names::taken(said, NAMES);
     let request = &*taken;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
@@ -166,12 +166,8 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
         declaration.field("name", name);
         declaration.optional("description", description.as_ref());
         // A function without parameters says nothing of them: an empty object schema is refused.
-        let empty = |schema: &&Value| {
-            let properties = schema.get("properties").and_then(Value::as_object);
-            schema.as_object().is_none_or(|map| map.keys().all(|key| key == "type" || key == "properties"))
-                && properties.is_none_or(serde_json::Map::is_empty)
-        };
-        declaration.optional("parametersJsonSchema", parameters.as_ref().filter(|schema| !empty(schema)));
+        let told = parameters.as_ref().filter(|schema| !schemas::is_of_nothing(schema));
+        declaration.optional("parametersJsonSchema", told);
         if *strict == Some(true) {
             report.dropped.push(format!("tools[{index}].function.strict"));
         }
@@ -303,7 +299,8 @@ fn thinking(request: &ChatRequest, takes: &Thinking, config: &mut Object<'_>, re
             if !takes.levels.is_empty() {
                 return thinking.optional(LEVEL, budget.and_then(|budget| level(budget, takes, report)));
             }
-            thinking.optional(BUDGET, budget.map(|budget| fitting(budget, takes, request.max_tokens, report)));
+            let said = if effort.is_some() { "reasoning_effort" } else { "thinking.budget_tokens" };
+            thinking.optional(BUDGET, budget.map(|budget| fitting(budget, said, takes, request.max_tokens, report)));
         }
         return;
     };
@@ -332,17 +329,23 @@ fn level(budget: u32, takes: &Thinking, report: &mut Report) -> Option<String> {
 }
 
 /// The budget that a model takes which was asked for `budget`: one within its bounds, and below that of the whole reply. Where it cannot be
-/// so small it does not think, and where it must think it gets the least; either is reported.
-fn fitting(budget: u32, takes: &Thinking, bound: Option<u32>, report: &mut Report) -> u32 {
+/// so small it does not think, and where it must think it gets the least; either is reported, and so is another budget than a client gave, as
+/// what it is `said` by.
+fn fitting(budget: u32, said: &str, takes: &Thinking, bound: Option<u32>, report: &mut Report) -> u32 {
     let room = bound.map_or(u32::MAX, |bound| bound.saturating_sub(1));
-    let fits = (budget.max(takes.least)).min(room);
+    let most = takes.most.unwrap_or(u32::MAX);
+    let fits = budget.max(takes.least).min(room).min(most);
     let off = if takes.always { takes.least } else { 0 };
     if budget == 0 && !takes.always {
         return 0;
     }
     if budget == 0 || fits < takes.least || fits == 0 {
-        report.dropped.push("reasoning_effort".to_owned());
+        report.dropped.push(said.to_owned());
         return off;
+    }
+    // What an effort comes to is found here.
+    if fits != budget && said != "reasoning_effort" {
+        report.dropped.push(said.to_owned());
     }
     fits
 }

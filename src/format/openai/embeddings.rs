@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName};
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::encode::end_user;
 use super::{DIALECT, OpenAi, error, parse, paths};
 use crate::chat::{ChatRequest, Message, Part, PartKind, Reply, Rest, Role, Usage, Vector, VectorRequest, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
@@ -182,7 +183,7 @@ pub(super) fn encode(request: &ChatRequest, target: &Target<'_>) -> Encoded {
         let asked = request.vectors.unwrap_or_default();
         report.optional(&mut object, "dimensions", asked.dimensions);
         report.optional(&mut object, "encoding_format", asked.base64.then_some("base64"));
-        report.optional(&mut object, "user", request.user.as_ref());
+        end_user(request, &mut object, &mut report);
         report.rest(&mut object, &request.rest, &String::new, &[]);
     }
     // The form is given to the client whichever the provider sends.

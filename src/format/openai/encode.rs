@@ -14,6 +14,7 @@ use crate::chat::{ChatRequest, OutputFormat, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
 use crate::format::call_id::CallIds;
+use crate::format::end_user::UserRule;
 use crate::format::in_words;
 use crate::format::openai::{BETA, DIALECT};
 use crate::format::plain_words;
@@ -27,6 +28,11 @@ use crate::format::{Encoded, Target};
 
 /// Fields that other APIs' requests have under these names.
 const KEPT: [&str; 5] = ["seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
+
+/// The longest names of end users that are taken, in `user` and in the field that is to stand for it.
+const USERS: UserRule = UserRule::Longest(64);
+const IDENTIFIERS: UserRule = UserRule::Longest(128);
+const IDENTIFIER: &str = "safety_identifier";
 
 /// Writes a request.
 ///
@@ -53,7 +59,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
             None => output(request, &mut object, &report),
         }
         effort::write(request, &mut object, &mut report);
-        report.optional(&mut object, "user", request.user.as_ref());
+        end_user(request, &mut object, &mut report);
         stream(request, target, &mut object, &mut report);
         others(request, &mut object, &mut report);
     }
@@ -98,6 +104,15 @@ pub(super) fn tools_as_taken<'r>(request: &'r ChatRequest, target: &Target<'_>) 
     let rule = if same_dialect && !target.quirks.checks_names() { NameRule::Any } else { NameRule::SHORT };
     let said = if same_dialect { narrowed } else { plain_words::in_words(narrowed, |name| rule.sent(name)) };
     tool_names::taken(said, rule)
+}
+
+/// The end user's name, through whichever of this vendor's APIs: it refuses one that is longer than it takes, as Anthropic's clients write.
+pub(super) fn end_user(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    let Some(user) = &request.user else { return };
+    let sent = if report.quirks.checks_names() { USERS } else { UserRule::Any }.sent(user);
+    let is_told = report.quirks.field("user").is_some() && matches!(sent, Cow::Owned(_));
+    report.field(object, "user", &*sent);
+    report.dropped.extend(is_told.then(|| "user".to_owned()));
 }
 
 /// Whether the client speaks the newer API of the same vendor: its replies repeat what was asked.
@@ -155,7 +170,9 @@ fn one_tool(
                 let mut function = object.object("function");
                 function.field("name", name);
                 function.optional("description", description.as_ref());
-                function.optional("parameters", parameters.as_ref());
+                // Its own clients are told by the provider what it does not take.
+                let whole = parameters.as_ref().filter(|_| !report.same_dialect).map(schemas::with_properties);
+                function.optional("parameters", whole.as_deref().or(parameters.as_ref()));
                 if parameters.is_none() && report.quirks.wants(Want::Parameters) {
                     let mut empty = function.object("parameters");
                     empty.field("type", "object");
@@ -262,6 +279,19 @@ fn is_kept(metadata: &Value, rest: &Rest, report: &Report) -> bool {
     is_stored && texts.is_some()
 }
 
+/// The same of the field that is to stand for it, among the fields that are not known.
+pub(super) fn shorten_identifier(rest: &mut Cow<'_, Rest>, report: &mut Report) {
+    let told = rest.get(IDENTIFIER).and_then(Value::as_str).filter(|_| report.quirks.checks_names());
+    let sent = told.map(|told| IDENTIFIERS.sent(told));
+    if let Some(Cow::Owned(sent)) = sent
+        && report.same_dialect
+        && report.quirks.field(IDENTIFIER).is_some()
+    {
+        rest.to_mut().insert(IDENTIFIER.to_owned(), sent.into());
+        report.dropped.push(IDENTIFIER.to_owned());
+    }
+}
+
 /// The unknown fields that are not written together with known ones.
 fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     const WOVEN: [&str; 5] = ["max_tokens", "stream_options", "response_format", effort::THINKING, BETA];
@@ -281,6 +311,7 @@ fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
         rest.to_mut().shift_remove("metadata");
         report.dropped.push("metadata".to_owned());
     }
+    shorten_identifier(&mut rest, report);
     let taken = if report.same_dialect { report.quirks.fields(&rest, &WOVEN, &mut report.dropped) } else { None };
     match taken {
         Some(taken) => object.rest(&taken, &[]),

@@ -37,11 +37,16 @@ fn thinking(fields: &mut Fields<'_>) -> Result<Vec<Part>, Mismatch> {
     blocks.into_iter().enumerate().map(|(index, block)| thinking_block(block, &path.index(index))).collect()
 }
 
-/// Readable thinking, under whichever of its two names. The other one, if there, stays in `rest`.
+/// Readable thinking, under whichever of its two names says something. The other one stays in `rest` where it does, too.
 pub(super) fn thinking_text(fields: &mut Fields<'_>) -> Option<String> {
-    let name = ["reasoning_content", "reasoning"]
-        .into_iter()
-        .find(|name| fields.peek(name).is_some_and(|value| value.as_str().is_some()))?;
+    const NAMES: [&str; 2] = ["reasoning_content", "reasoning"];
+    let text = |name: &str| fields.peek(name).and_then(Json::as_str);
+    let blank = NAMES.map(|name| text(name).is_some_and(|text| text.trim().is_empty()));
+    let is_said = |name: &&str| text(name).is_some_and(|text| !text.trim().is_empty());
+    let name = NAMES.into_iter().find(is_said).or_else(|| NAMES.into_iter().find(|name| text(name).is_some()))?;
+    for (other, _) in NAMES.into_iter().zip(blank).filter(|(other, blank)| *blank && *other != name) {
+        fields.take(other);
+    }
     match fields.take(name) {
         Some(Json::Text(text)) if !text.is_empty() => Some(text.into_owned()),
         _ => None,

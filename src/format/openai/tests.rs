@@ -18,6 +18,7 @@ const TARGET: Target<'static> = Target {
     api_version: None,
     quirks: &crate::format::NO_QUIRKS,
     bare_stream: false,
+    unsealed: false,
     default_max_tokens: 4096,
 };
 

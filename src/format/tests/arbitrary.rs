@@ -107,6 +107,7 @@ fn exercise(bytes: &[u8]) {
                     api_version,
                     quirks: &crate::format::NO_QUIRKS,
                     bare_stream: false,
+                    unsealed: false,
                     default_max_tokens: 1,
                 };
                 if let Ok(encoded) = to.encode(&request, &target) {

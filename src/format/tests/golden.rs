@@ -52,6 +52,7 @@ fn requests() {
                     api_version,
                     quirks: &crate::format::NO_QUIRKS,
                     bare_stream: false,
+                    unsealed: false,
                     default_max_tokens: 4096,
                 };
                 let value = match provider(to).encode(&request, &target) {

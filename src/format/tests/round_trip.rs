@@ -17,6 +17,7 @@ fn requests_come_out_as_they_went_in() {
                 api_version: Some("2023-06-01"),
                 quirks: &crate::format::NO_QUIRKS,
                 bare_stream: false,
+                unsealed: false,
                 default_max_tokens: 1,
             };
             let encoded = provider(dialect).encode(&request, &target).unwrap();

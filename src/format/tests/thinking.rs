@@ -17,7 +17,8 @@ fn sent(client: &str, more: &Value, to: &str, quirks: &'static Quirks) -> (Value
     };
     asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let request = parse(client, asked.to_string().as_bytes()).unwrap();
-    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 4000 };
+    let target =
+        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4000 };
     let encoded = provider(to).encode(&request, &target).unwrap();
     let refused = lost(&request, &encoded).next();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped, refused)
@@ -57,8 +58,14 @@ fn beside_thinking_goes_what_is_taken_beside_it() {
             [("anthropic", budget), ("anthropic", adaptive), ("bedrock", budget), ("bedrock", adaptive)]
         {
             let version = Some("2023-06-01").filter(|_| name == "anthropic");
-            let target =
-                Target { model: "m", api_version: version, quirks, bare_stream: false, default_max_tokens: 4000 };
+            let target = Target {
+                model: "m",
+                api_version: version,
+                quirks,
+                bare_stream: false,
+                unsealed: false,
+                default_max_tokens: 4000,
+            };
             let encoded = provider(name).encode(&request, &target).unwrap();
             let body: Value = serde_json::from_slice(&encoded.body).unwrap();
             let own = if name == "bedrock" { &body["additionalModelRequestFields"] } else { &body };
@@ -364,4 +371,56 @@ fn thinking_that_is_turned_off_is_off_everywhere() {
     assert_eq!((&body["generationConfig"]["thinkingConfig"], dropped), (&told, vec![]));
     let (body, dropped, _) = sent("openai", &on, "anthropic", &NO_QUIRKS);
     assert_eq!((&body["thinking"], dropped), (&on["thinking"], vec![]));
+}
+
+#[test]
+fn a_budget_is_one_that_the_model_takes() {
+    let (budget, adaptive) = (json!({"effort": "budget"}), json!({"effort": "adaptive"}));
+    let never = json!({"effort": "never"});
+    let pro = json!({"thinking": {"least": 128, "most": 32768, "always": true}});
+    let (flash, lite) = (json!({"thinking": {"most": 24576}}), json!({"thinking": {"least": 512, "most": 24576}}));
+    let cut = &["thinking.budget_tokens"][..];
+    for (to, takes, asked, bound, told, dropped) in [
+        ("anthropic", &budget, 2000, 4000, Some(2000), &[][..]),
+        ("anthropic", &budget, 500, 4000, Some(1024), cut),
+        ("anthropic", &budget, 20_000, 4000, Some(3999), cut),
+        ("anthropic", &budget, 2000, 1024, None, &["thinking"]),
+        ("anthropic", &never, 2000, 4000, None, &["thinking"]),
+        ("anthropic", &adaptive, 500, 4000, Some(1024), cut),
+        ("anthropic", &adaptive, 20_000, 4000, Some(3999), cut),
+        ("bedrock", &budget, 2000, 4000, Some(2000), &[]),
+        ("bedrock", &budget, 500, 4000, Some(1024), cut),
+        ("bedrock", &budget, 20_000, 4000, Some(3999), cut),
+        ("bedrock", &budget, 2000, 1024, None, &["thinking"]),
+        ("bedrock", &adaptive, 500, 4000, Some(1024), cut),
+        ("bedrock", &adaptive, 2000, 1024, None, &["thinking"]),
+        ("gemini", &pro, 31_999, 64_000, Some(31_999), &[]),
+        ("gemini", &pro, 40_000, 64_000, Some(32_768), cut),
+        ("gemini", &pro, 100, 64_000, Some(128), cut),
+        ("gemini", &flash, 31_999, 64_000, Some(24_576), cut),
+        ("gemini", &flash, 100, 64_000, Some(100), &[]),
+        ("gemini", &flash, 20_000, 4000, Some(3999), cut),
+        ("gemini", &lite, 100, 64_000, Some(512), cut),
+    ] {
+        // In the words of chats and of Anthropic's clients alike, where these are another dialect's.
+        for client in ["openai", "anthropic"].into_iter().filter(|client| *client != to) {
+            let more = json!({"max_tokens": bound, "thinking": {"type": "enabled", "budget_tokens": asked}});
+            let (body, reported, _) = sent(client, &more, to, quirks(takes));
+            let found = match to {
+                "gemini" => &body["generationConfig"]["thinkingConfig"]["thinkingBudget"],
+                "bedrock" => &body["additionalModelRequestFields"]["thinking"]["budget_tokens"],
+                _ => &body["thinking"]["budget_tokens"],
+            };
+            assert_eq!(found.as_u64(), told, "{client} {to} {takes} {asked}: {body}");
+            assert_eq!(reported, strings(dropped), "{client} {to} {takes} {asked}");
+        }
+    }
+    // A model that finds out itself how much to think does so where a budget has no room.
+    let more = json!({"max_tokens": 1000, "thinking": {"type": "enabled", "budget_tokens": 2000}});
+    let (body, dropped, _) = sent("openai", &more, "anthropic", quirks(&adaptive));
+    assert_eq!((&body["thinking"], dropped), (&json!({"type": "adaptive"}), strings(cut)));
+    assert_eq!(body["output_config"]["effort"], "low");
+    // Its own clients are told by the provider.
+    let (body, dropped, _) = sent("anthropic", &more, "anthropic", quirks(&budget));
+    assert_eq!((&body["thinking"]["budget_tokens"], dropped), (&json!(2000), vec![]));
 }

@@ -149,6 +149,7 @@ fn every_request_can_be_written_for_it() {
                 api_version: None,
                 quirks: &crate::format::NO_QUIRKS,
                 bare_stream: false,
+                unsealed: false,
                 default_max_tokens: 5,
             };
             let encoded = Lines.encode(&request, &target).unwrap();

@@ -12,6 +12,8 @@ const LEAST_BUDGET: u32 = 1024;
 /// How an effort is said by this dialect's clients, and by the others.
 const OWN_EFFORT: &str = "output_config.effort";
 const EFFORT: &str = "reasoning_effort";
+/// How a budget is said by both.
+const BUDGET: &str = "thinking.budget_tokens";
 
 /// How much the model is to think, as it can be told.
 pub(super) struct Wanted<'r> {
@@ -64,19 +66,21 @@ impl<'r> Wanted<'r> {
             by @ (Effort::Budget | Effort::Never) if foreign => own.within_budget(by, bound, report),
             Effort::Budget => own.without_adapting(quirks.thinking(), bound, report),
             Effort::Never => own,
-            _ => own.at_effort(quirks.thinking(), report),
+            _ => own.at_effort(quirks.thinking(), bound, report),
         }
     }
 
-    /// Of another dialect's effort: a budget below `bound` for models that know budgets only, nothing for those that do not think.
+    /// Of another dialect's effort or budget: a budget below `bound` for models that know budgets only, nothing for those that do not think.
     fn within_budget(self, by: Effort, bound: u32, report: &mut Report) -> Self {
-        let Some(word) = self.effort.filter(|word| *word != "none") else { return self };
-        let fitting = self.budget.unwrap_or_else(|| budget_for(word)).min(bound.saturating_sub(1));
-        if by == Effort::Never || fitting < LEAST_BUDGET {
-            report.dropped.push(EFFORT.to_owned());
-            return Self { effort: None, budget: None, ..self };
+        let word = self.effort.filter(|word| *word != "none");
+        let Some(asked) = self.budget.or_else(|| word.map(budget_for)) else { return self };
+        let fitting = fitting(asked, bound).filter(|_| by != Effort::Never);
+        if fitting.is_none() {
+            thinking::leave_out(word.is_some(), word.is_none(), report);
+            return Self { effort: None, budget: None, written: self.written.filter(|_| word.is_some()), ..self };
         }
-        Self { effort: None, budget: Some(fitting), ..self }
+        report.dropped.extend((self.budget.is_some() && fitting != self.budget).then(|| BUDGET.to_owned()));
+        Self { effort: None, budget: fitting, ..self }
     }
 
     /// Of this dialect's words for newer models: a budget below `bound` for those that know budgets only. An effort beside it is taken by
@@ -95,18 +99,17 @@ impl<'r> Wanted<'r> {
         if kind.is_none_or(|kind| kind != "adaptive") {
             return Self { effort, ..self };
         }
-        let fitting = budget_for(asked.unwrap_or("high")).min(bound.saturating_sub(1));
-        if fitting < LEAST_BUDGET {
+        let Some(fitting) = fitting(budget_for(asked.unwrap_or("high")), bound) else {
             report.dropped.push("thinking".to_owned());
             return Self { effort, written: None, left_out: true, ..self };
-        }
+        };
         report.dropped.push("thinking.type".to_owned());
         Self { effort, budget: Some(fitting), ..self }
     }
 
     /// For models that find out themselves how much to think: an effort that they know, the nearest one where they take no budget, and
     /// nothing of being told not to think where they always do.
-    fn at_effort(mut self, takes: &Thinking, report: &mut Report) -> Self {
+    fn at_effort(mut self, takes: &Thinking, bound: u32, report: &mut Report) -> Self {
         let kind = self.written.and_then(|written| written.get("type"));
         let is_written_off = kind.is_some_and(|kind| kind == "disabled");
         if is_written_off || self.effort == Some("none") {
@@ -117,11 +120,18 @@ impl<'r> Wanted<'r> {
             }
             return self;
         }
-        if let Some(budget) = self.budget.filter(|_| takes.no_budget) {
-            report.dropped.push("thinking.budget_tokens".to_owned());
+        // Its own clients are told by the provider which budgets it takes.
+        let fits = self.budget.and_then(|budget| if self.foreign { fitting(budget, bound) } else { Some(budget) });
+        if self.budget.is_some() && fits != self.budget && !takes.no_budget {
+            report.dropped.push(BUDGET.to_owned());
+        }
+        if let Some(budget) = self.budget.filter(|_| takes.no_budget || fits.is_none()) {
+            report.dropped.extend(takes.no_budget.then(|| BUDGET.to_owned()));
             let nearest = thinking::effort_of(budget);
             self.effort = self.effort.or(Some(nearest));
             (self.budget, self.adaptive) = (None, true);
+        } else {
+            self.budget = fits;
         }
         self.effort = self.effort.map(|word| spelled(word, takes, report));
         self
@@ -163,6 +173,11 @@ impl<'r> Wanted<'r> {
             thinking.rest(written, if is_told { &["type"] } else { &[] });
         }
     }
+}
+
+/// The budget that is taken where `asked` was: the least at least, and below the bound of the whole reply. `None` where there is no such.
+fn fitting(asked: u32, bound: u32) -> Option<u32> {
+    Some(asked.max(LEAST_BUDGET).min(bound.saturating_sub(1))).filter(|fitting| *fitting >= LEAST_BUDGET)
 }
 
 /// The budget that is meant by an effort.

@@ -13,6 +13,9 @@ use crate::format::thinking;
 const THINKING: &str = "thinking";
 /// How chats say it, and models of several vendors.
 const EFFORT: &str = "reasoning_effort";
+/// How a budget is said, and the least that is taken.
+const BUDGET: &str = "thinking.budget_tokens";
+const LEAST_BUDGET: u32 = 1024;
 
 /// Writes it into `additional`, as the model takes it. The request with what is taken of its sampling beside that.
 pub(super) fn write<'r>(
@@ -43,7 +46,7 @@ fn by_word<'r>(
 ) -> Cow<'r, ChatRequest> {
     let Some(Reasoning { effort, budget_tokens }) = &request.reasoning else { return Cow::Borrowed(request) };
     if budget_tokens.is_some() {
-        report.dropped.push("thinking.budget_tokens".to_owned());
+        report.dropped.push(BUDGET.to_owned());
     }
     let asked = effort.as_deref().or_else(|| budget_tokens.map(thinking::effort_of));
     let Some(asked) = asked else { return Cow::Borrowed(request) };
@@ -142,14 +145,19 @@ fn tell(request: &ChatRequest, quirks: &Quirks, rest: &mut Rest, additional: &mu
         _ => None,
     };
     let budget = budget_tokens.or(asked.filter(|_| by == Effort::Budget));
-    let fitting = budget.map(|budget| request.max_tokens.map_or(budget, |most| budget.min(most.saturating_sub(1))));
+    let room = request.max_tokens.map_or(u32::MAX, |most| most.saturating_sub(1));
+    let fitting = budget.map(|budget| budget.max(LEAST_BUDGET).min(room));
+    if budget_tokens.is_some() && fitting != budget_tokens && fitting >= Some(LEAST_BUDGET) {
+        report.dropped.push(BUDGET.to_owned());
+    }
     let mut told = match rest.shift_remove(THINKING) {
         Some(Value::Object(written)) => written,
         _ => Map::new(),
     };
     match (by, fitting, effort) {
-        (Effort::Never, ..) | (Effort::Budget, Some(..1024), _) => {
-            return report.dropped.push(EFFORT.to_owned());
+        (Effort::Never, ..) => return report.dropped.push(EFFORT.to_owned()),
+        (_, Some(..LEAST_BUDGET), _) => {
+            return thinking::leave_out(effort.is_some(), effort.is_none(), report);
         }
         (_, Some(budget), _) => {
             told.insert("type".to_owned(), "enabled".into());
@@ -180,7 +188,7 @@ fn at_effort<'a>(
 ) -> (Option<&'a str>, Option<u32>) {
     let refused = budget.filter(|_| takes.no_budget);
     if refused.is_some() {
-        report.dropped.push("thinking.budget_tokens".to_owned());
+        report.dropped.push(BUDGET.to_owned());
     }
     let asked = effort.or_else(|| refused.map(thinking::effort_of));
     let word = asked.map(|asked| if asked == "none" { asked } else { takes.word(asked) });

@@ -94,6 +94,10 @@ impl ProviderFormat for ResponsesProvider {
         fault.code.as_deref() == Some(fault::UNVERIFIED)
     }
 
+    fn refuses_sealing(&self, fault: &AttemptFault) -> bool {
+        fault::is_about_sealing(fault)
+    }
+
     fn stream(&self) -> Box<dyn StreamDecoder> {
         Box::<ServerSentEvents<decoder::Decoder>>::default()
     }
@@ -150,6 +154,10 @@ impl ProviderFormat for AzureResponses {
 
     fn refuses_thoughts(&self, fault: &AttemptFault) -> bool {
         ResponsesProvider.refuses_thoughts(fault)
+    }
+
+    fn refuses_sealing(&self, fault: &AttemptFault) -> bool {
+        ResponsesProvider.refuses_sealing(fault)
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {

@@ -299,7 +299,7 @@ fn what_another_dialect_said_is_dropped_and_reported() {
         json!({
             "model": "upstream-model",
             "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "well"}],
-            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
             "max_completion_tokens": 50,
             "top_k": 5,
             "reasoning_effort": "medium"

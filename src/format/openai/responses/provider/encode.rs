@@ -4,6 +4,8 @@
 //! another reply. What is asked as chats ask it has another place here: the shape of a reply and how wordy it is in `text`, the effort
 //! in `reasoning`, likely tokens in `include`.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use serde_json::Value;
 
@@ -12,7 +14,9 @@ use crate::chat::{ChatRequest, OutputFormat, Rest};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
-use crate::format::openai::encode::{schemas_known, speaks_responses, strict_here, tools_as_taken};
+use crate::format::openai::encode::{
+    end_user, schemas_known, shorten_identifier, speaks_responses, strict_here, tools_as_taken,
+};
 use crate::format::openai::responses::parse::INCLUDE;
 use crate::format::openai::{BETA, DIALECT, effort};
 use crate::format::quirks::{Effort, Sampling};
@@ -90,8 +94,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         bounds_of_its_own(request, &mut object, &mut report);
         text(request, schema.is_some(), &mut object, &mut report);
         reasoning(request, &mut object, &mut report);
-        include(request, &mut object, &mut report);
-        report.optional(&mut object, "user", request.user.as_ref());
+        include(request, target.unsealed, &mut object, &mut report);
+        end_user(request, &mut object, &mut report);
         // What is to be gone on from travels with the client.
         let kept = request.rest.get("store").filter(|store| same_dialect && !store.is_null());
         object.field("store", kept.unwrap_or(&Value::Bool(false)));
@@ -211,8 +215,8 @@ fn reasoning(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report
 }
 
 /// What the reply is to hold beside its text: how likely its tokens were, where that was asked; thinking as it must come back, of models
-/// that think; and what the provider's own tools found, as a client of this API asks for it.
-fn include(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+/// that think unless they give none so (`unsealed`); and what the provider's own tools found, as a client of this API asks for it.
+fn include(request: &ChatRequest, unsealed: bool, object: &mut Object<'_>, report: &mut Report) {
     const LIKELY: &str = "message.output_text.logprobs";
     const THINKING: &str = "reasoning.encrypted_content";
     let said = |name: &str| request.rest.get(name).filter(|value| !value.is_null());
@@ -229,7 +233,12 @@ fn include(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) 
     let own = said("include").and_then(Value::as_array).filter(|_| report.same_dialect);
     let mut names: Vec<&str> = own.into_iter().flatten().filter_map(Value::as_str).collect();
     let kept = request.echo.get(INCLUDE).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let ours = [(THINKING, report.quirks.effort() != Effort::Never), (LIKELY, asked && !fixed)];
+    // Where a chat's client said it itself, it is told that it is not kept; one of this API always says it.
+    if unsealed && names.contains(&THINKING) {
+        names.retain(|name| *name != THINKING);
+        report.dropped.push("include".to_owned());
+    }
+    let ours = [(THINKING, report.quirks.effort() != Effort::Never && !unsealed), (LIKELY, asked && !fixed)];
     for name in kept.chain(ours.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name)) {
         if !names.contains(&name) {
             names.push(name);
@@ -258,7 +267,9 @@ fn stream(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
 fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     let mut left = Rest::new();
     let own = report.same_dialect;
-    for (name, value) in request.rest.iter().filter(|(_, value)| !value.is_null()) {
+    let mut rest = Cow::Borrowed(&request.rest);
+    shorten_identifier(&mut rest, report);
+    for (name, value) in rest.iter().filter(|(_, value)| !value.is_null()) {
         let known = match name.as_str() {
             "logprobs" | "top_logprobs" => true,
             // Its kinds that are not known have no word here.

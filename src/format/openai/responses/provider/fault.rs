@@ -26,6 +26,12 @@ const REJECTED: [&str; 12] = [
     "string_above_max_length",
 ];
 
+/// Whether a refusal is about thinking that is to be given under a seal.
+pub(super) fn is_about_sealing(fault: &AttemptFault) -> bool {
+    let is_named = fault.param.as_deref().is_some_and(|param| param == "include" || param.starts_with("include["));
+    fault.status == Some(400) && (is_named || fault.message.starts_with("Encrypted content is not supported"))
+}
+
 /// What went wrong, of an object whose `error` says it or which says it itself.
 pub(super) fn read(value: &Json<'_>) -> AttemptFault {
     let mut fault = error::read_inside_stream(value);

@@ -16,6 +16,7 @@ use crate::format::openai::responses::called::{Kind, Names};
 use crate::format::openai::responses::custom;
 use crate::format::plain_words;
 use crate::format::rest::Report;
+use crate::format::schemas;
 use crate::format::write::{Array, Object};
 
 /// The field by which chats ask for a search of the web, which is a tool here.
@@ -75,7 +76,8 @@ fn one(
             object.field("name", name);
             object.optional("description", description.as_ref());
             match parameters {
-                Some(parameters) => object.field("parameters", parameters),
+                Some(parameters) if report.same_dialect => object.field("parameters", parameters),
+                Some(parameters) => object.field("parameters", &*schemas::with_properties(parameters)),
                 None => object.field("parameters", &json!({"type": "object", "properties": {}})),
             }
             let strict = strict_here(*strict, parameters.as_ref(), report);

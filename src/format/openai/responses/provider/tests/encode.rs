@@ -219,8 +219,14 @@ fn thinking_goes_back_where_it_was_sealed_here_and_nowhere_else() {
     for to in ["anthropic", "bedrock", "gemini", "openai"] {
         let api = client_apis().find(|api| api.name() == "anthropic").unwrap();
         let request = api.parse(&ClientRequest::post("/".parse().unwrap(), claude.to_string())).unwrap();
-        let target =
-            Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+        let target = Target {
+            model: "m",
+            api_version: None,
+            quirks: &NO_QUIRKS,
+            bare_stream: false,
+            unsealed: false,
+            default_max_tokens: 9,
+        };
         let encoded = crate::format::provider_format(to).unwrap().encode(&request, &target).unwrap();
         assert!(!String::from_utf8_lossy(&encoded.body).contains("openaiR"), "{to}");
     }
@@ -308,8 +314,14 @@ fn azure_is_asked_where_it_is() {
         (Some("2025-04-01-preview"), "/openai/responses?api-version=2025-04-01-preview"),
         (Some("2025-02-01-preview"), "/openai/v1/responses"),
     ] {
-        let target =
-            Target { model: "mine", api_version, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+        let target = Target {
+            model: "mine",
+            api_version,
+            quirks: &NO_QUIRKS,
+            bare_stream: false,
+            unsealed: false,
+            default_max_tokens: 9,
+        };
         let encoded = AzureResponses.encode(&request, &target).unwrap();
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!((encoded.path.as_str(), &body["model"]), (path, &json!("mine")), "{api_version:?}");
@@ -342,8 +354,14 @@ fn tools_that_the_provider_runs_are_for_whoever_is_asked_through_this_api() {
     let body = sent("openai-responses", &json!({"model": "m", "input": "Hi", "tools": tools, "tool_choice": server}));
     assert_eq!(body["tool_choice"], server);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 9,
+    };
     let function = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
     for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
         let encode = |body: &Value| {
@@ -446,8 +464,14 @@ fn messages_go_back_in_the_phase_they_were_told_in() {
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
     let asked = json!({"model": "m", "input": items}).to_string();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 9,
+    };
     for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
         let encoded = crate::format::provider_format(to).unwrap().encode(&request, &target).unwrap();
         let body = String::from_utf8_lossy(&encoded.body);
@@ -478,8 +502,14 @@ fn what_is_kept_at_openai_goes_out_by_its_id_and_to_nobody_who_cannot_look_there
     let body = sent("openai-responses", &asked(&content));
     assert_eq!(body["input"][0]["content"], content);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 9,
+    };
     let encode = |to: &str, part: &Value| {
         let asked = asked(&json!([part])).to_string();
         let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
@@ -516,8 +546,14 @@ fn a_picture_that_was_made_goes_back_to_who_made_it() {
         reply: json!({"id": "resp_0a1b", "output": [made, drawn]}).to_string().into(),
     }];
     let request = api.parse(&request).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 9,
+    };
     let encoded = ResponsesProvider.encode(&request, &target).unwrap();
     let body: Value = serde_json::from_slice(&encoded.body).unwrap();
     let mut own = made;
@@ -552,12 +588,63 @@ fn how_closely_to_look_at_a_file_and_where_a_cache_ends_behind_it_are_told() {
     assert_eq!(encoded.dropped, ["messages[0].content[0].cache_control"]);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked.to_string())).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target {
+        model: "m",
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        bare_stream: false,
+        unsealed: false,
+        default_max_tokens: 9,
+    };
     let encoded = crate::format::provider_format("openai").unwrap().encode(&request, &target).unwrap();
     let body: Value = serde_json::from_slice(&encoded.body).unwrap();
     let file =
         json!({"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}, "prompt_cache_breakpoint": mark});
     assert_eq!(body["messages"][0]["content"][0], file);
     assert_eq!(encoded.dropped, ["messages[0].content[0].detail", "messages[0].content[1].detail"]);
+}
+
+#[test]
+fn a_model_that_gives_nothing_sealed_is_not_asked_for_it() {
+    let written = |more: &Value, unsealed: bool| {
+        let api = client_apis().find(|api| api.name() == "openai").unwrap();
+        let request = api.parse(&ClientRequest::post("/".parse().unwrap(), chat(more).to_string())).unwrap();
+        let target = Target {
+            model: "m",
+            api_version: None,
+            quirks: &NO_QUIRKS,
+            bare_stream: false,
+            unsealed,
+            default_max_tokens: 9,
+        };
+        let encoded = ResponsesProvider.encode(&request, &target).unwrap();
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        (body["include"].clone(), encoded.dropped)
+    };
+    let sealed = "reasoning.encrypted_content";
+    assert_eq!(written(&json!({}), false), (json!([sealed]), vec![]));
+    assert_eq!(written(&json!({}), true), (Value::Null, vec![]));
+    let likely = json!(["message.output_text.logprobs"]);
+    assert_eq!(written(&json!({"logprobs": true}), true), (likely, vec![]));
+    let own = json!({"include": [sealed, "file_search_call.results"]});
+    assert_eq!(written(&own, true), (json!(["file_search_call.results"]), vec!["include".to_owned()]));
+
+    let fault = |status: u16, message: &str, param: Option<&str>| {
+        let body =
+            json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": null}});
+        ResponsesProvider.decode_error(status, &HeaderMap::new(), body.to_string().as_bytes())
+    };
+    let words = "Encrypted content is not supported with this model.";
+    for (status, message, param, is_about) in [
+        (400, words, Some("include"), true),
+        (400, words, None, true),
+        (400, "Unsupported value.", Some("include[0]"), true),
+        (400, "Unsupported value.", Some("input"), false),
+        (400, "You wrote: Encrypted content is not supported", None, false),
+        (500, words, Some("include"), false),
+    ] {
+        let fault = fault(status, message, param);
+        assert_eq!(ResponsesProvider.refuses_sealing(&fault), is_about, "{status} {message} {param:?}");
+        assert_eq!(AzureResponses.refuses_sealing(&fault), is_about);
+    }
 }
