@@ -279,7 +279,7 @@ fn is_kept(metadata: &Value, rest: &Rest, report: &Report) -> bool {
     is_stored && texts.is_some()
 }
 
-/// The same of the field that is to stand for it, among the fields that are not known.
+/// A name of who asks that is too long, in the field that is to stand for `user`, as its digest.
 pub(super) fn shorten_identifier(rest: &mut Cow<'_, Rest>, report: &mut Report) {
     let told = rest.get(IDENTIFIER).and_then(Value::as_str).filter(|_| report.quirks.checks_names());
     let sent = told.map(|told| IDENTIFIERS.sent(told));
