@@ -241,6 +241,7 @@ fn request(bytes: &[u8], _: u64, said: &mut Said) {
                     api_version: None,
                     quirks: &NO_QUIRKS,
                     bare_stream: false,
+                    unsealed: false,
                     default_max_tokens: 100,
                 };
                 for format in provider_formats() {
