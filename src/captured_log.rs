@@ -1,10 +1,15 @@
 //! What was logged, for tests to read.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::Value;
-use tracing::Subscriber;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Subscriber};
+
+/// While there is no more than one subscriber, whoever reaches a line of the log first decides for good whether it is written anywhere: a
+/// thread that runs another test has none and says that it is not. With these beside it all subscribers are asked.
+static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
 
 /// The log of one test.
 #[derive(Clone, Default)]
@@ -13,6 +18,7 @@ pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 impl CapturedLog {
     /// Empty, and what writes into it.
     pub(crate) fn begin() -> (Self, impl Subscriber + Send + Sync) {
+        LazyLock::force(&OTHERS);
         let log = Self::default();
         let to = log.clone();
         let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
@@ -34,5 +40,20 @@ impl Write for CapturedLog {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CapturedLog;
+
+    #[test]
+    fn a_line_that_another_thread_reached_first_is_captured_all_the_same() {
+        let say = || tracing::info!("said");
+        let (log, subscriber) = CapturedLog::begin();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        std::thread::spawn(say).join().unwrap();
+        say();
+        assert_eq!(log.lines().len(), 1);
     }
 }
