@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -52,13 +53,17 @@ struct Http1Connection {
     over: bool,
 }
 
+/// What closes a connection as a request is on its way has done so, and is heard of, within the time of one way there and back. Whoever closes it
+/// later may have worked on the request, and bill it.
+const RACE: Duration = Duration::from_secs(1);
+
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
     /// There is no connection; nothing was sent.
     #[error("cannot connect")]
     Connect(#[source] Box<dyn Error + Send + Sync>),
-    /// It was a kept one, and ended before a byte of the answer had come: the provider closed it as the request was on its way.
+    /// It was a kept one, and ended before a byte of the answer had come, and soon: the provider closed it as the request was on its way.
     #[error("the kept connection was closed")]
     Closed(#[source] Box<dyn Error + Send + Sync>),
     /// The provider said that it has not looked at the request (HTTP/2's `GOAWAY` and `REFUSED_STREAM`).
@@ -124,6 +129,7 @@ impl Http1Pool {
                 Some(connection) => connection,
                 None => Box::pin(self.open(origin.clone())).await?,
             };
+            let begun = Instant::now();
             match connection.send(request).await {
                 Ok(answer) => {
                     let home = Some((Arc::clone(self), authority));
@@ -136,6 +142,7 @@ impl Http1Pool {
                     }
                     let fault = fault.into_error();
                     let closed = used_before && was_closed(&fault);
+                    let closed = closed && begun.elapsed() < RACE && connection.is_silent();
                     return Err(if closed { SendError::Closed(fault.into()) } else { fault.into() });
                 }
             }
@@ -227,6 +234,11 @@ impl Http1Connection {
             // Its fault, if any, is told to whoever waits for the answer or its body.
             self.over = Pin::new(&mut self.connection).poll(context).is_ready();
         }
+    }
+
+    /// Whether it ended without a byte of an answer. (Those of a whole head would have been an answer.)
+    fn is_silent(self) -> bool {
+        self.connection.into_parts().read_buf.is_empty()
     }
 
     /// Whether it can take another request.

@@ -212,6 +212,32 @@ async fn a_connection_closed_while_idle_is_replaced() {
     server.await.unwrap();
 }
 
+/// What a provider does to the second request of a connection: whether it may be sent once more without anybody being told.
+#[tokio::test]
+async fn only_what_was_closed_at_once_and_in_silence_was_not_looked_at() {
+    for (seconds, said, unseen) in [(0, "", true), (0, "HTTP/1.1 200", false), (2, "", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read_request(&mut socket).await;
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            read_request(&mut socket).await;
+            socket.write_all(said.as_bytes()).await.unwrap();
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            tokio::time::resume();
+        });
+        let upstream = HttpUpstream::new();
+        let answer = upstream.send(call(&url)).await.unwrap();
+        assert_eq!(answer.body.map(Result::unwrap).collect::<Vec<Bytes>>().await.concat(), b"ok");
+        let Err(fault) = upstream.send(call(&url)).await else { panic!("no answer was given") };
+        assert_eq!(fault.kind, FaultKind::Unavailable);
+        assert_eq!(fault.met_closed_connection(), unseen, "after {seconds} s, {said:?}: {fault}");
+        server.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_connection_nobody_uses_is_closed_without_being_asked_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -75,6 +75,10 @@ impl Upstream for Hosts {
                 429,
                 r#"{"error": {"message": "Limit 100000, Used 99000, Requested 1200. Please try again in 3m0s.", "code": "rate_limit_exceeded"}}"#,
             ),
+            "tpd" => (
+                429,
+                r#"{"error": {"message": "tokens per day (TPD): Limit 100000, Used 99900, Requested 200. Please try again in 30s.", "code": "rate_limit_exceeded"}}"#,
+            ),
             "minute" => (
                 429,
                 r#"{"error": {"message": "Limit 30000, Used 29000, Requested 1200. Please try again in 20s.", "code": "rate_limit_exceeded"}}"#,
@@ -88,6 +92,10 @@ impl Upstream for Hosts {
             "none" => (200, NONE),
             "streams" => (200, STREAM),
             "cut" => (200, CUT),
+            "closes" => {
+                let closed = AttemptFault::new(FaultKind::Unavailable, "closed").on_closed_connection();
+                return Box::pin(std::future::ready(Err(closed)));
+            }
             "hangs" => return Box::pin(std::future::pending()),
             other => panic!("{other}"),
         };
@@ -352,6 +360,28 @@ async fn a_wait_in_the_words_of_a_refusal_is_waited_for_and_told_as_one_in_a_hea
         }
         let called = scene.hosts.called();
         assert_eq!(called.iter().filter(|host| *host == "minute-1").count(), calls, "{wait} s later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_meets_connections_that_are_being_closed_is_sent_once_more_and_no_oftener() {
+    let scene = Scene::new(&[("a", "closes-1")], "router_settings: {num_retries: 0}");
+    let refusal = scene.ask("").await.unwrap_err();
+    let record = scene.records.lock().unwrap().pop().unwrap();
+    assert_eq!((refusal.kind, scene.hosts.called().len(), record.attempts.len()), (RefusalKind::Upstream, 2, 1));
+}
+
+/// Nothing here counts a day's tokens: limits and queue do not know when there is room again.
+#[tokio::test(start_paused = true)]
+async fn what_no_window_counts_is_left_alone_for_as_long_as_its_provider_says() {
+    let scene = Scene::new(&[("a", "tpd-1")], "router_settings: {num_retries: 0}");
+    for (wait, calls) in [(0, 1), (20, 1), (11, 2)] {
+        tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+        for _ in 0..3 {
+            let headers = HeaderMap::from_iter([("x-litellm-timeout".parse().unwrap(), HeaderValue::from_static("1"))]);
+            scene.ask_with(headers, "").await.unwrap_err();
+        }
+        assert_eq!(scene.hosts.called().len(), calls, "{wait} s later");
     }
 }
 
