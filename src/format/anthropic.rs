@@ -8,10 +8,8 @@
 //! `temperature`, `top_p` and `top_k` at any value; `2023-06-01` takes `x-api-key` and still knows them.
 //! A deployment names its version, or configuration knows the one its model needs (`data/models.json`); else the newest is used.
 
-use std::time::UNIX_EPOCH;
-
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, DATE};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -25,7 +23,6 @@ use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 use crate::limits::Dimension::{InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::Told;
-use crate::moment::Moment;
 
 mod betas;
 mod blocks;
@@ -188,7 +185,7 @@ impl ClientApi for Anthropic {
 }
 
 /// What the headers tell. `tokens` is input and output together only where they are not told apart: else it repeats the tighter one. When all of
-/// a limit is there again is a date, which is read against the answer's own so that no clock is needed.
+/// a limit is there again is a date.
 fn limits_in_headers(headers: &HeaderMap) -> Vec<Told> {
     if !headers.contains_key("anthropic-ratelimit-requests-limit")
         && !headers.contains_key("anthropic-ratelimit-tokens-limit")
@@ -196,16 +193,13 @@ fn limits_in_headers(headers: &HeaderMap) -> Vec<Told> {
     {
         return Vec::new();
     }
-    let answered = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?.trim()).ok());
-    let answered = answered.and_then(|date| Some(Moment::default() + date.duration_since(UNIX_EPOCH).ok()?));
     let again = rate_limits::again(headers);
     let told = |what: &str, dimension| {
         let number = |field: &str| rate_limits::number(headers, &format!("anthropic-ratelimit-{what}-{field}"));
-        let full = || Moment::parse(headers.get(format!("anthropic-ratelimit-{what}-reset"))?.to_str().ok()?);
         let limit = number("limit")?;
         let used = number("remaining").map(|remaining| limit.saturating_sub(remaining));
-        let reset = answered.and_then(|answered| Some(full()?.since(answered)));
-        Some(Told { dimension, limit: Some(limit), used, reset, again, age: std::time::Duration::ZERO })
+        let reset = rate_limits::until(headers, &format!("anthropic-ratelimit-{what}-reset"));
+        Some(Told { dimension, limit: Some(limit), used, reset, again, window: None, age: std::time::Duration::ZERO })
     };
     let apart: Vec<Told> =
         [told("input-tokens", InputTokens), told("output-tokens", OutputTokens)].into_iter().flatten().collect();

@@ -1,9 +1,6 @@
 //! What a provider's status and headers mean, alike in every dialect.
 
-use std::time::Duration;
-
 use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
 
 use super::json::Json;
 use super::read::MAX_REPLY_VALUES;
@@ -47,34 +44,21 @@ pub(super) fn with_status(status: u16, headers: &HeaderMap, mut fault: AttemptFa
     }
     fault.kind = kind(status);
     fault.status = Some(status);
-    fault.retry_after = retry_after(headers).or(fault.retry_after);
+    fault.retry_after = rate_limits::again(headers).or(fault.retry_after);
     fault.final_there = headers.get("x-should-retry").is_some_and(|told| told == "false");
     overflow::name(&mut fault);
-    wait_as_said(&mut fault);
+    wait_as_said(&mut fault, headers);
     fault
 }
 
-/// Where a limit is met and no field says when to come again, its words may. They are read of nothing else: a message may repeat
-/// what somebody wrote.
-pub(super) fn wait_as_said(fault: &mut AttemptFault) {
+/// Where a limit is met and no field says when to come again, its words may, or what is told of the limit itself. Where it is of a day or more,
+/// seconds are of no use. Words are read of nothing else: a message may repeat what somebody wrote.
+pub(super) fn wait_as_said(fault: &mut AttemptFault, headers: &HeaderMap) {
     if fault.kind == FaultKind::RateLimited && fault.retry_after.is_none() {
-        fault.retry_after = rate_limits::wait_in_words(&fault.message);
+        let long = || rate_limits::is_of_days(&fault.message).then_some(rate_limits::LONG);
+        let told = rate_limits::wait_in_words(&fault.message).or_else(|| rate_limits::used_up(headers));
+        fault.retry_after = told.or_else(long);
     }
-}
-
-/// How long the provider asks to be left alone: `retry-after-ms`, else `retry-after` in seconds (fractions
-/// allowed) or as a date, which is read against the answer's own `date` so that no clock is needed.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str, unit: f64| {
-        let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-        Duration::try_from_secs_f64(number * unit).ok()
-    };
-    // One that makes no sense says nothing, and leaves the word to the other.
-    if let Some(told) = number("retry-after-ms", 1e-3).or_else(|| number("retry-after", 1.0)) {
-        return Some(told);
-    }
-    let date = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok();
-    Some(date(RETRY_AFTER)?.duration_since(date(DATE)?).unwrap_or_default())
 }
 
 /// The beginning of a body that is not of the dialect (a proxy's page), for a message. It is cut between words: half
@@ -104,8 +88,9 @@ mod tests {
 
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{excerpt, kind, retry_after, with_status};
+    use super::{excerpt, kind, with_status};
     use crate::fault::{AttemptFault, FaultKind};
+    use crate::format::rate_limits;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -113,7 +98,7 @@ mod tests {
 
     #[test]
     fn reads_every_form_of_retry_after() {
-        let wait = |pairs: &[_]| retry_after(&headers(pairs));
+        let wait = |pairs: &[_]| rate_limits::again(&headers(pairs));
         assert_eq!(wait(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
         assert_eq!(wait(&[("retry-after", "0.25")]), Some(Duration::from_millis(250)));
         assert_eq!(wait(&[("retry-after-ms", "1500"), ("retry-after", "9")]), Some(Duration::from_millis(1500)));
@@ -139,6 +124,19 @@ mod tests {
         ] {
             let fault = with_status(status, &headers(more), AttemptFault::new(FaultKind::Unavailable, words));
             assert_eq!(fault.retry_after.map(|wait| wait.as_secs()), seconds, "{status} {more:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_a_day_or_more_is_left_alone_for_longer_where_nobody_says_for_how_long() {
+        for (words, more, seconds) in [
+            ("Too many tokens per day, please wait before trying again.", &[][..], 600),
+            ("Too many tokens per day.", &[("retry-after", "7")][..], 7),
+            ("Limit 200 requests per day. Please try again in 20s.", &[], 20),
+            ("free-models-per-day", &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "3600")], 3600),
+        ] {
+            let fault = with_status(429, &headers(more), AttemptFault::new(FaultKind::Unavailable, words));
+            assert_eq!(fault.retry_after.map(|wait| wait.as_secs()), Some(seconds), "{words} {more:?}");
         }
     }
 

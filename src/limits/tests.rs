@@ -483,6 +483,7 @@ fn the_wire_is_the_truth_below_the_configuration_and_reveals_others() {
         used: Some(used),
         reset: None,
         again: None,
+        window: None,
         age: Duration::ZERO,
     };
     assert_eq!(limits.told(at(0), a, &[told(2000, 10)], false), News::default());
@@ -498,6 +499,30 @@ fn the_wire_is_the_truth_below_the_configuration_and_reveals_others() {
     let days = Told { reset: Some(Duration::from_hours(20)), ..told(100, 90) };
     limits.told(at(2), a, &[days], false);
     assert_eq!(limits.report(at(2), a).limits[Tokens], Some(500), "the limit of a day is no limit of a minute");
+    // Nor shortly before the day ends.
+    let day = Told { window: Some(Duration::from_hours(24)), reset: Some(Duration::from_secs(30)), ..told(100, 90) };
+    assert!(!limits.counts(a, &day) && limits.counts(a, &told(100, 90)));
+    assert_eq!(limits.told(at(2), a, &[day], true), News::default());
+    assert_eq!(limits.report(at(2), a).limits[Tokens], Some(500));
+}
+
+#[test]
+fn what_is_told_of_a_window_is_of_the_one_of_its_length() {
+    let days = LimitSpec::daily(None, Some(10_000));
+    let limits = limits([(deployment("a"), LimitSpec { others: days, ..tokens(1000) })]);
+    let a = limits.id(&deployment("a"));
+    let told = |hours: u64, limit| Told {
+        dimension: Tokens,
+        window: Some(Duration::from_mins(60 * hours).max(Duration::from_mins(1))),
+        limit: Some(limit),
+        used: None,
+        reset: Some(Duration::from_secs(5)),
+        again: None,
+        age: Duration::ZERO,
+    };
+    limits.told(at(0), a, &[told(0, 700), told(1, 800), told(24, 9000)], false);
+    let held: Vec<_> = limits.reports(at(0), a).iter().map(|report| report.limits[Tokens]).collect();
+    assert_eq!(held, [Some(700), Some(9000)]);
 }
 
 #[test]
@@ -507,8 +532,15 @@ fn a_refusal_for_what_was_just_forgotten_says_that_it_was_forgotten_early() {
     let (_, _, one) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(90, 0))]));
     limits.response_head(at(0), &one);
     limits.settle(at(0), one, demand(90, 0));
-    let told =
-        Told { dimension: Tokens, limit: Some(100), used: Some(90), reset: None, again: None, age: Duration::ZERO };
+    let told = Told {
+        dimension: Tokens,
+        limit: Some(100),
+        used: Some(90),
+        reset: None,
+        again: None,
+        window: None,
+        age: Duration::ZERO,
+    };
     assert!(limits.told(at(61), a, &[told], true).forgotten_early);
     let told = Told { used: Some(95), ..told };
     assert!(!limits.told(at(130), a, &[told], true).forgotten_early, "that was long ago");
@@ -525,6 +557,7 @@ fn a_refusal_that_a_fixed_window_does_not_explain_makes_it_slide() {
         used: Some(by),
         reset: None,
         again: None,
+        window: None,
         age: Duration::ZERO,
     };
     // A minute of the clock ends at 20.
@@ -554,6 +587,7 @@ fn what_was_forgotten_while_the_answer_was_on_its_way_is_nobody_elses() {
     limits.response_head(at(0), &one);
     limits.settle(at(0), one, demand(90, 0));
     let told = |seconds| Told {
+        window: None,
         dimension: Tokens,
         limit: Some(100),
         used: Some(95),
@@ -620,8 +654,15 @@ fn a_restart_forgets_neither_what_a_provider_told_nor_what_stands_in_a_bucket() 
     assert!(resized.abs_diff(level) <= 25, "{level} and {resized}");
 
     let before = limits(of(WindowModel::Fixed));
-    let told =
-        Told { dimension: Tokens, limit: Some(300), used: Some(300), reset: None, again: None, age: Duration::ZERO };
+    let told = Told {
+        dimension: Tokens,
+        limit: Some(300),
+        used: Some(300),
+        reset: None,
+        again: None,
+        window: None,
+        age: Duration::ZERO,
+    };
     spend(&before, at(0), 300);
     assert!(
         before.told(at(25), before.id(&deployment("a")), &[told], true).slides,

@@ -25,6 +25,8 @@ use crate::moment::Moment;
 pub struct Told {
     /// Which limit.
     pub dimension: Dimension,
+    /// The length of its window, where that is told.
+    pub window: Option<Duration>,
     /// How much there is in a window.
     pub limit: Option<u64>,
     /// How much was counted of it.
@@ -38,6 +40,14 @@ pub struct Told {
 }
 
 impl Told {
+    /// Whether it is told of a window of this length. A limit of a longer one is another limit, though little may be left of its time.
+    fn is_of(&self, length: Duration) -> bool {
+        match self.window {
+            Some(window) => window <= length * 2 && length <= window * 2,
+            None => self.reset.is_none_or(|reset| reset <= length * 2),
+        }
+    }
+
     /// Until what others have used counts no more, as far as it is told.
     fn gone_in(&self) -> Option<Duration> {
         self.reset.into_iter().chain(self.again).min()
@@ -75,9 +85,7 @@ impl Limits {
         let mut news = News::default();
         for told in told {
             let Some(usage) = state.scope(scope) else { return news };
-            // A longer period than a minute is that of another limit.
-            let fits = |meter: &&mut Meter| told.reset.is_none_or(|reset| reset <= meter.length() * 2);
-            let meter = (0_u32..).zip(usage.meters()).find(|(_, meter)| fits(meter));
+            let meter = (0_u32..).zip(usage.meters()).find(|(_, meter)| told.is_of(meter.length()));
             let Some((number, meter)) = meter else { continue };
             let Some(limit) = told.limit.filter(|limit| *limit > 0) else { continue };
             meter.told(told.dimension, limit);
@@ -109,6 +117,14 @@ impl Limits {
             touched.insert(scope);
         }
         news
+    }
+
+    /// Whether what a provider told is of a window that is counted here: else nobody here knows when there is room again.
+    #[must_use]
+    pub fn counts(&self, scope: ScopeId, told: &Told) -> bool {
+        let mut state = self.lock();
+        let mut meters = state.scope(scope).into_iter().flat_map(ScopeUsage::meters);
+        told.limit.is_some_and(|limit| limit > 0) && meters.any(|meter| told.is_of(meter.length()))
     }
 
     /// The limits of a scope and what is used of them, for metrics.

@@ -354,7 +354,8 @@ impl Lesson<'_> {
             }
         };
         gateway.limits.told(now, deployment.scope, told.as_slice(), true, Box::new(hear));
-        told.is_some() && fault.retry_after.is_none_or(|asked| asked <= deployment.config.limits.window)
+        let counted = told.is_some_and(|told| gateway.limits.local().counts(deployment.scope, &told));
+        counted && fault.retry_after.is_none_or(|asked| asked <= deployment.config.limits.window)
     }
 
     /// A whole reply says what it used.

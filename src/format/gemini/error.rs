@@ -6,11 +6,8 @@ use http::HeaderMap;
 
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::json::Json;
+use crate::format::rate_limits::LONG;
 use crate::format::status;
-
-/// What a quota of a day is left alone for at least: as long as an account that has nothing left. `RetryInfo` tells of the minute alone, and the
-/// other models of the key have quotas of their own.
-const OF_A_DAY: Duration = Duration::from_secs(600);
 
 /// Reads a refusal of the provider's.
 pub(super) fn read(code: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
@@ -35,15 +32,16 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     }
     let code = error(value).get("code").and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
     fault.kind = code.map_or(FaultKind::Unavailable, status::kind);
-    status::wait_as_said(&mut fault);
+    status::wait_as_said(&mut fault, &HeaderMap::new());
     leave_alone(&mut fault, is_of_the_day(value));
     fault
 }
 
-/// Where the quota of the day is used up, a wait of seconds is of no use.
+/// Where the quota of the day is used up, a wait of seconds is of no use: `RetryInfo` tells of the minute alone. (The other models of the key
+/// have quotas of their own.)
 fn leave_alone(fault: &mut AttemptFault, day: bool) {
     if day && fault.kind == FaultKind::RateLimited {
-        fault.retry_after = fault.retry_after.max(Some(OF_A_DAY));
+        fault.retry_after = fault.retry_after.max(Some(LONG));
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 
 fn told(used: u64, reset: Option<u64>, again: Option<u64>) -> Told {
     let [reset, again] = [reset, again].map(|seconds| seconds.map(Duration::from_secs));
-    Told { dimension: Tokens, limit: Some(6000), used: Some(used), reset, again, age: Duration::ZERO }
+    Told { dimension: Tokens, limit: Some(6000), used: Some(used), reset, again, window: None, age: Duration::ZERO }
 }
 
 fn spend(limits: &Limits, now: Moment, amount: u64) {
