@@ -64,7 +64,7 @@ impl FaultClass {
             (Some(Cause::ContextWindow | Cause::Capability), ..) | (None, FaultKind::Rejected, _) => Self::BadRequest,
             (None, FaultKind::RateLimited, _) => Self::RateLimit,
             (None, FaultKind::TimedOut, _) => Self::Timeout,
-            (None, FaultKind::Misconfigured, Some(404)) => Self::NotFound,
+            (None, FaultKind::Misconfigured, Some(400 | 404)) => Self::NotFound,
             (Some(Cause::Credential), ..) | (None, FaultKind::Misconfigured, _) => Self::Authentication,
             (None, FaultKind::Unavailable, Some(502)) => Self::BadGateway,
             (None, FaultKind::Unavailable, Some(503) | None) => Self::ServiceUnavailable,

@@ -12,8 +12,10 @@ enum About {
     Cause(Cause),
     /// The request's, where the status alone would blame the deployment.
     Request,
-    /// The deployment's, as the status says: rows below are not looked at.
+    /// The deployment's, or its account's: rows below are not looked at.
     Deployment,
+    /// Nobody's: its provider has too much to do.
+    Overloaded,
 }
 
 /// How a row tells its cause.
@@ -52,6 +54,7 @@ fn row(line: &'static str) -> Option<Row> {
         "content-policy" => About::Cause(Cause::ContentPolicy),
         "request" => About::Request,
         "deployment" => About::Deployment,
+        "overloaded" => About::Overloaded,
         _ => return None,
     };
     let told = match told {
@@ -88,6 +91,11 @@ pub fn cause_of(status: Option<u16>, code: Option<&str>, message: &str) -> Optio
     }
 }
 
+/// The status of an error inside a reply that began well, where its code is one.
+fn status_in(code: Option<&str>) -> Option<u16> {
+    code?.parse().ok().filter(|status| (400..600).contains(status))
+}
+
 /// Whether a 403 or a 404 blames a field of the request other than the model (OpenAI's `param`).
 fn blames_a_field(fault: &AttemptFault) -> bool {
     matches!(fault.status, Some(403 | 404)) && fault.param.as_deref().is_some_and(|param| param != "model")
@@ -109,7 +117,8 @@ pub fn classify(fault: &mut AttemptFault) {
     if fault.cause.is_some() || !of_provider || !fault.was_sent() {
         return;
     }
-    let about = about(fault.status, fault.code.as_deref(), &fault.message);
+    let code = fault.code.as_deref();
+    let about = about(fault.status.or_else(|| status_in(code)), code, &fault.message);
     fault.cause = match about {
         Some(About::Cause(cause)) => Some(cause),
         None if is_too_large(fault) => Some(Cause::ContextWindow),
@@ -120,6 +129,13 @@ pub fn classify(fault: &mut AttemptFault) {
         Some(Cause::ContextWindow | Cause::ContentPolicy | Cause::Capability) => fault.kind = FaultKind::Rejected,
         None if about == Some(About::Request) || about.is_none() && blames_a_field(fault) => {
             fault.kind = FaultKind::Rejected;
+        }
+        // Whoever asked for nothing wrong is not to blame for a model that its provider does not have.
+        None if about == Some(About::Deployment) && fault.kind == FaultKind::Rejected => {
+            fault.kind = FaultKind::Misconfigured;
+        }
+        None if about == Some(About::Overloaded) && fault.kind != FaultKind::RateLimited => {
+            fault.kind = FaultKind::Unavailable;
         }
         None => {}
     }

@@ -5,6 +5,8 @@ use crate::chat::ChatRequest;
 use crate::format::{ClientRequest, operation_at};
 use http::Uri;
 
+mod vendors;
+
 fn fields(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }

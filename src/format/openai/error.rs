@@ -1,13 +1,15 @@
 //! Errors, both ways: `{"error": {"message", "type", "param", "code"}}`.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use http::HeaderMap;
 
 use super::usage;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::json::Json;
-use crate::format::status;
 use crate::format::write::Object;
+use crate::format::{rate_limits, status};
 
 /// The code of a refusal by a provider's moderation.
 const MODERATED: &str = "content_policy_violation";
@@ -51,7 +53,19 @@ const fn type_word(refusal: &Refusal) -> &'static str {
 
 /// Reads a refusal of the provider's.
 pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
-    status::refusal(status, headers, body, details)
+    status::refusal(status, headers, body, |value| {
+        let mut fault = details(value);
+        fault.retry_after = reset_in_body(value, headers).filter(|_| status == 429);
+        fault
+    })
+}
+
+/// When a limit that is used up is there again, where the body repeats the headers that say so (OpenRouter).
+fn reset_in_body(value: &Json<'_>, headers: &HeaderMap) -> Option<Duration> {
+    let repeated = value.within("error", "metadata")?.get("headers")?;
+    let used_up = repeated.get("X-RateLimit-Remaining").is_none_or(|left| plain(left) == "0");
+    let reset = plain(repeated.get("X-RateLimit-Reset").filter(|_| used_up)?);
+    rate_limits::until_told(headers, &reset)
 }
 
 /// Whether a refusal names the options of streams: strict servers take no field they do not know.
@@ -85,7 +99,7 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     } else {
         FaultKind::Unavailable
     };
-    status::wait_as_said(&mut fault);
+    status::wait_as_said(&mut fault, &HeaderMap::new());
     fault
 }
 
@@ -121,22 +135,52 @@ fn given_up(word: &str) -> Option<AttemptFault> {
 /// Code, message and parameter out of the shapes in use: the provider's, a bare text for `error`, the object
 /// itself, the `detail` of Python servers, and any of them in a list of one.
 fn details(value: &Json<'_>) -> AttemptFault {
-    let value = match value {
-        Json::Array(items) => items.first().unwrap_or(value),
-        _ => value,
-    };
+    let value = first(value);
     let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
     let word = |name: &str| error.get(name).map(plain).filter(|word| !word.is_empty());
-    let message = match error {
-        Json::Text(text) => text.to_string(),
-        _ => word("message").or_else(|| word("detail")).unwrap_or_default(),
-    };
+    let mut message = words(error);
+    if message == PASSED_ON
+        && let Some(raw) = error.within("metadata", "raw")
+    {
+        message = format!("{PASSED_ON}: {}", passed_on(raw));
+    }
     let mut fault = AttemptFault::new(FaultKind::Unavailable, message);
     // OpenRouter repeats what its moderation refused, and has the status for a code.
     let moderated = error.within("metadata", "flagged_input").is_some_and(|input| !input.is_null());
     fault.code = if moderated { Some(MODERATED.to_owned()) } else { word("code").or_else(|| word("type")) };
     fault.param = word("param");
     fault
+}
+
+fn first<'a, 'b>(value: &'a Json<'b>) -> &'a Json<'b> {
+    match value {
+        Json::Array(items) => items.first().unwrap_or(value),
+        _ => value,
+    }
+}
+
+fn words(error: &Json<'_>) -> String {
+    match error {
+        Json::Text(text) => text.to_string(),
+        _ => ["message", "detail"]
+            .map(|name| error.get(name).map(plain).unwrap_or_default())
+            .into_iter()
+            .find(|word| !word.is_empty())
+            .unwrap_or_default(),
+    }
+}
+
+/// What OpenRouter says of a refusal by whoever serves the model, whose own words stand beside it.
+const PASSED_ON: &str = "Provider returned error";
+
+/// The words of a refusal that somebody else's repeats: as it came, whatever that was.
+fn passed_on(raw: &Json<'_>) -> String {
+    let raw = plain(raw);
+    let read = Json::parse(raw.as_bytes(), 1 << 10).ok().map(|value| {
+        let value = first(&value);
+        words(value.get("error").filter(|error| !error.is_null()).unwrap_or(value))
+    });
+    read.filter(|words| !words.is_empty()).unwrap_or(raw)
 }
 
 /// A text as it is, nothing for null, anything else as JSON.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::HeaderMap;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -70,6 +72,25 @@ fn every_shape_of_error_is_read() {
         assert_eq!(fault.code.as_deref(), code, "{body}");
         assert_eq!(fault.message, message, "{body}");
         assert_eq!(fault.param.as_deref(), param, "{body}");
+    }
+}
+
+/// OpenRouter's: the headers of a limit stand in the body, and what the model's maker said beside words of its own.
+#[test]
+fn what_a_body_repeats_of_headers_and_of_another_s_refusal_is_read() {
+    let headers = HeaderMap::from_iter([("date".parse().unwrap(), "Wed, 15 Jul 2026 10:36:17 GMT".parse().unwrap())]);
+    let limited = r#"{"error":{"message":"Rate limit exceeded: free-models-per-day.","code":429,"metadata":{"headers":{"X-RateLimit-Limit":"50","X-RateLimit-Remaining":"0","X-RateLimit-Reset":"1784111807000"},"provider_name":null}}}"#;
+    let fault = OpenAi.decode_error(429, &headers, limited.as_bytes());
+    assert_eq!((fault.kind, fault.retry_after), (FaultKind::RateLimited, Some(Duration::from_secs(30))));
+    for (raw, told) in [
+        (r#""{\"error\":{\"message\":\"too long\"}}""#, "Provider returned error: too long"),
+        (r#""[{\"error\":{\"message\":\"too long\"}}]""#, "Provider returned error: too long"),
+        (r#"{"detail":"too long"}"#, "Provider returned error: too long"),
+        (r#""Bad Gateway""#, "Provider returned error: Bad Gateway"),
+    ] {
+        let body =
+            format!(r#"{{"error":{{"message":"Provider returned error","code":400,"metadata":{{"raw":{raw}}}}}}}"#);
+        assert_eq!(OpenAi.decode_error(400, &HeaderMap::new(), body.as_bytes()).message, told, "{raw}");
     }
 }
 
