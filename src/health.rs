@@ -28,7 +28,9 @@
 //! *How it closes.* When the time is over it is half-open: one attempt at a time goes through as a probe. A probe of which
 //! nothing is heard for 5 s is followed by another, that one after 10 s, and so on up to a minute: one that hangs must not keep
 //! its group waiting. A probe that begins to answer or succeeds closes the breaker, and the last minute is forgotten. A probe that fails opens it
-//! again. A probe that says nothing (rejected, cancelled) leaves it half-open for the next one.
+//! again. A probe that says nothing (rejected, cancelled) leaves it half-open for the next one. Where it was a rate limit that had opened it, one
+//! attempt may begin within a second after the probe's success, two within the next, four then, and so on until fewer want to: what has waited
+//! must not come all at once to a provider of which nobody knows how much it takes.
 //!
 //! Breakers and means belong to a deployment's id and survive reloads.
 
@@ -247,6 +249,9 @@ impl Health {
             None => None,
         };
         let probe = (state.breaker.admission(now, &rule) == Admission::Probe).then(|| state.breaker.probe(now));
+        if probe.is_none() {
+            state.breaker.begin(now);
+        }
         state.in_flight += 1;
         let account = state.account.clone();
         drop(state);

@@ -36,7 +36,7 @@ use crate::id::KeyId;
 use crate::limits::{LimitStore, Limits, ScopeId};
 use crate::moment::Moment;
 
-use kept::{Kept, KeptPlaces};
+use kept::{Asks, Kept, KeptPlaces};
 use line::{Line, is_chosen};
 use shares::Shares;
 use waiter::Waiter;
@@ -163,7 +163,8 @@ impl Place<'_> {
     pub fn keep(&self, now: Moment, until: Moment) {
         let mut state = self.queue.lock();
         let Some(waiter) = state.find(self.number) else { return };
-        let kept = Kept { begins: waiter.begins, came: waiter.came, overtaken: waiter.overtaken, until };
+        let asks = waiter.is_back.then(|| Asks::of(&waiter.want));
+        let kept = Kept { asks, begins: waiter.begins, came: waiter.came, overtaken: waiter.overtaken, until };
         let whose = (waiter.want.caller.clone(), waiter.want.digest);
         state.kept.keep(whose, kept, now);
     }
@@ -172,7 +173,13 @@ impl Place<'_> {
     /// window. `None` where that depends on requests under way alone. Those before may leave, and what they really use may be less.
     #[must_use]
     pub fn starts(&self, limits: &Limits, now: Moment) -> Option<Moment> {
-        forecast::starts(&self.queue.lock(), limits, now, self.number)
+        forecast::starts(&self.queue.lock(), limits, now, self.number, false)
+    }
+
+    /// When it will start, as far as it is known: those count too who are away and will come back to a place before it.
+    #[must_use]
+    pub fn will_start(&self, limits: &Limits, now: Moment) -> Option<Moment> {
+        forecast::starts(&self.queue.lock(), limits, now, self.number, true)
     }
 
     /// It could not start when it was called: others had been faster. It is called again at this moment, or when something ends.
@@ -274,7 +281,7 @@ impl Queue {
         // It may have been sent away before.
         let kept = state.kept.take(now, caller, digest).unwrap_or_else(|| {
             let begins = state.ends.get(caller).copied().unwrap_or(0).max(state.served);
-            Kept { begins, came: state.number(), overtaken: 0, until }
+            Kept { asks: None, begins, came: state.number(), overtaken: 0, until }
         });
         state.kept.keep((caller.clone(), digest), Kept { until, ..kept }, now);
     }
@@ -288,6 +295,13 @@ impl Queue {
         }
         state.standing += 1;
         Some(Standing(self))
+    }
+
+    /// How long it is until one of those who wait starts and leaves its place to another.
+    #[must_use]
+    pub fn next_place(&self, now: Moment) -> Duration {
+        let next = self.lock().next_start;
+        next.map_or(Duration::ZERO, |next| next.since(now)).max(Duration::from_secs(1))
     }
 
     /// A request started without waiting, and takes so many tokens: its caller's next one comes after those of others.
@@ -325,10 +339,24 @@ impl State {
         *ends = (*ends).max(begins.saturating_add(want.size().max(1)));
         let key = (want.priority, begins, came);
         let place = self.waiting.partition_point(|one| (one.want.priority, one.begins, one.came) < key);
+        let is_back = kept.is_some();
         let overtaken = kept.map_or(0, |kept| kept.overtaken);
         let (turn, ready, called, called_at, not_before) = (None, Vec::new(), None, since, None);
-        let waiter =
-            Waiter { number, came, want, since, begins, overtaken, turn, ready, called, called_at, not_before, signal };
+        let waiter = Waiter {
+            number,
+            came,
+            is_back,
+            want,
+            since,
+            begins,
+            overtaken,
+            turn,
+            ready,
+            called,
+            called_at,
+            not_before,
+            signal,
+        };
         self.waiting.insert(place, waiter);
         number
     }

@@ -42,7 +42,13 @@ pub(super) enum Verdict {
     },
     /// It failed in a way that opens at once for this long.
     Fatal(Cooldown),
+    /// Its provider's limit is met, which does the same: much may wait for the end of it.
+    Limited(Cooldown),
 }
+
+/// How long each step takes of those in which more and more is let through after a limit was met, and how much in the first.
+const STEP: Duration = Duration::from_secs(1);
+const FIRST_STEP: u32 = 1;
 
 /// A provider that asks for more (some send a date where seconds belong) is probed after this long.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -64,7 +70,7 @@ impl Verdict {
             Some(FaultKind::RateLimited) if (rule.alone || rule.single) && (asked.is_none() || outcome.limit_told) => {
                 Self::Nothing
             }
-            Some(FaultKind::RateLimited) if of_class.is_none() => Self::Fatal(length),
+            Some(FaultKind::RateLimited) if of_class.is_none() => Self::Limited(length),
             Some(FaultKind::Misconfigured) if !rule.alone && of_class.is_none() => Self::Fatal(length),
             Some(_) => Self::Bad { length, allowed: of_class.or(rule.allowed_fails) },
         }
@@ -88,6 +94,38 @@ pub(super) struct Breaker {
     /// Failures since the last success.
     in_a_row: u32,
     minute: Minute,
+    /// It was opened because a limit was met.
+    limited: bool,
+    /// It is closed again after that, and not everybody comes at once.
+    ramp: Option<Ramp>,
+}
+
+/// What is let through within a step: twice as much as in the one before, for as long as each is full.
+#[derive(Clone, Copy, Debug)]
+struct Ramp {
+    since: Moment,
+    begun: u32,
+    most: u32,
+}
+
+impl Ramp {
+    const FIRST: Self = Self { since: Moment::from_nanos(0), begun: 0, most: FIRST_STEP };
+
+    /// The end of its step, where that is full.
+    fn full_until(&self, now: Moment) -> Option<Moment> {
+        let end = self.since + STEP;
+        (self.begun >= self.most && now < end).then_some(end)
+    }
+
+    /// One more goes through; nothing, once as many as want to may.
+    fn begin(mut self, now: Moment) -> Option<Self> {
+        if self.begun > 0 && now >= self.since + STEP {
+            let next = Self { begun: 0, most: self.most.saturating_mul(2), ..self };
+            self = (self.begun >= self.most).then_some(next)?;
+        }
+        let since = if self.begun == 0 { now } else { self.since };
+        Some(Self { since, begun: self.begun + 1, ..self })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,13 +138,21 @@ impl Breaker {
     pub(super) fn admission(&self, now: Moment, rule: &BreakerRule) -> Admission {
         match self.until {
             _ if rule.disabled => Admission::Yes,
-            None => Admission::Yes,
+            None => {
+                let full = self.ramp.and_then(|ramp| ramp.full_until(now));
+                full.map_or(Admission::Yes, |until| Admission::No { until })
+            }
             Some(until) if now < until => Admission::No { until },
             Some(_) => match self.probing {
                 Some(probe) if now < probe.expires => Admission::No { until: probe.expires },
                 _ => Admission::Probe,
             },
         }
+    }
+
+    /// An attempt that is no probe begins.
+    pub(super) fn begin(&mut self, now: Moment) {
+        self.ramp = self.ramp.and_then(|ramp| ramp.begin(now));
     }
 
     /// Lets a probe through, and gives its number.
@@ -130,7 +176,8 @@ impl Breaker {
     /// A probe that succeeded, late or not. One that was overtaken by another opening is only over.
     pub(super) fn close(&mut self, probe: u64) {
         if self.until.is_some() && probe > self.outdated {
-            *self = Self { probes: self.probes, outdated: self.probes, ..Self::default() };
+            let ramp = self.limited.then_some(Ramp::FIRST);
+            *self = Self { probes: self.probes, outdated: self.probes, ramp, ..Self::default() };
         }
     }
 
@@ -147,7 +194,7 @@ impl Breaker {
                 self.minute.add(now, false);
                 self.in_a_row = 0;
             }
-            Verdict::Bad { .. } | Verdict::Fatal(_) => {
+            Verdict::Bad { .. } | Verdict::Fatal(_) | Verdict::Limited(_) => {
                 self.minute.add(now, true);
                 self.in_a_row = self.in_a_row.saturating_add(1);
                 self.failed_probes = self.failed_probes.saturating_add(probe.is_some().into());
@@ -155,6 +202,10 @@ impl Breaker {
         }
         match verdict {
             Verdict::Fatal(length) => self.open(now, length, rule),
+            Verdict::Limited(length) => {
+                self.open(now, length, rule);
+                self.limited = self.until.is_some();
+            }
             Verdict::Bad { length, allowed }
                 if probe.is_some() || (self.until.is_none() && self.tripped(now, rule, allowed)) =>
             {

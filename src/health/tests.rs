@@ -256,6 +256,31 @@ fn what_a_provider_asks_for_holds_though_nobody_else_can_be_asked() {
 }
 
 #[test]
+fn who_waits_for_the_end_of_a_limit_comes_by_and_by() {
+    let waits = AttemptOutcome { retry_after: Some(COOLDOWN), ..failed(FaultKind::RateLimited) };
+    for (outcome, limited) in [(waits, true), (failed(FaultKind::Misconfigured), false)] {
+        let health = health(BreakerRule::default());
+        attempt(&health, at(0), &outcome);
+        let until = open_until(&health, at(0)).expect("open");
+        attempt(&health, until, &AttemptOutcome::default());
+        let mut held = Vec::new();
+        for (step, most) in [(0, 1), (1000, 2), (2000, 4)] {
+            let now = until + Duration::from_millis(step);
+            let begun = std::iter::from_fn(|| health.begin(now).ok()).take(20).collect::<Vec<_>>();
+            assert_eq!(begun.len(), if limited { most } else { 20 }, "{step}");
+            let next = Admission::No { until: now + Duration::from_secs(1) };
+            assert_eq!(health.admission(now), if limited { next } else { Admission::Yes });
+            held.extend(begun);
+        }
+        // Fewer want to than may: nobody is kept waiting any more.
+        let calm = [3000, 4000].map(|millis| health.begin(until + Duration::from_millis(millis)).expect("closed"));
+        let now = until + Duration::from_secs(4);
+        assert_eq!(std::iter::from_fn(|| health.begin(now).ok()).take(100).count(), 100);
+        drop((held, calm));
+    }
+}
+
+#[test]
 fn rejected_and_cancelled_never_count() {
     let health = health(BreakerRule { allowed_fails: Some(0), ..BreakerRule::default() });
     for _ in 0..30 {

@@ -97,9 +97,8 @@ impl<'a> AdmissionControl<'a, '_> {
         if let Some(Err(refusal)) = tried {
             // Whoever is told to come back comes before those who come meanwhile.
             let waits = !holds_shared && matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
-            if let Some(away) = refusal.retry_after.filter(|away| waits && *away <= MOST_AWAY) {
-                let until = arrived + away + COMES_BACK_WITHIN;
-                queue.keep(&context.caller.key, digest(&context.request), arrived, until);
+            if waits {
+                self.keep(&refusal, arrived);
             }
             return Err(refusal);
         }
@@ -128,24 +127,37 @@ impl<'a> AdmissionControl<'a, '_> {
             if let Some(model) = model.filter(|_| self.limits_tokens(arrived)) {
                 self.estimate.count(context, &model).await;
             }
-            let place = queue.join(capacity, self.want(), arrived).ok_or_else(full)?;
+            let Some(place) = queue.join(capacity, self.want(), arrived) else {
+                let refusal = full().after(queue.next_place(arrived));
+                self.keep(&refusal, arrived);
+                return Err(refusal);
+            };
             // Nobody waits for what is known to come too late.
-            if let Some(starts) = place.starts(context.gateway.limits.local(), arrived)
-                && starts > wait_deadline
-            {
+            let limits = context.gateway.limits.local();
+            if place.starts(limits, arrived).is_some_and(|starts| starts > wait_deadline) {
+                let starts = place.will_start(limits, arrived).unwrap_or(arrived);
                 return Err(self.come_back(&place, behind_refusal(context, arrived, starts, wait_deadline)));
             }
             let waited = Box::pin(self.wait_in_queue(&place, wait_deadline));
             let waited = tokio::time::timeout_at(clock.instant(wait_deadline), waited).await;
             if waited.is_err() {
-                let refusal = self.waited_in_vain(arrived);
+                let refusal = self.waited_in_vain(arrived, Some(&place));
                 self.guard.record.waited += clock.now().since(arrived);
                 return Err(self.come_back(&place, refusal));
             }
             waited
         };
         self.guard.record.waited += clock.now().since(arrived);
-        waited.unwrap_or_else(|_elapsed| Err(self.waited_in_vain(arrived)))
+        waited.unwrap_or_else(|_elapsed| Err(self.waited_in_vain(arrived, None)))
+    }
+
+    /// A place is kept for whoever took none in the queue.
+    fn keep(&self, refusal: &Refusal, now: Moment) {
+        let context = self.context;
+        if let Some(away) = refusal.retry_after.filter(|away| *away <= MOST_AWAY) {
+            let until = now + away + COMES_BACK_WITHIN;
+            context.group.queue.keep(&context.caller.key, digest(&context.request), now, until);
+        }
     }
 
     /// Its place is kept for as long as it was told to stay away, and a little longer.
@@ -235,7 +247,7 @@ impl<'a> AdmissionControl<'a, '_> {
     }
 
     /// Its time to wait is over.
-    fn waited_in_vain(&self, arrived: Moment) -> Refusal {
+    fn waited_in_vain(&self, arrived: Moment, place: Option<&Place<'_>>) -> Refusal {
         let context = self.context;
         let now = context.gateway.clock.now();
         let report = context.group.queue.report(now);
@@ -249,8 +261,13 @@ impl<'a> AdmissionControl<'a, '_> {
             report.waiting,
             report.tokens
         );
-        // When it could start if nobody else did: the queue ahead of it is not foreseen.
         let limits = context.gateway.limits.local();
+        // Behind those before it, and it need not be back before it may wait for the rest; where that depends on requests under way, when it
+        // could start if nobody else did.
+        if let Some(starts) = place.and_then(|place| place.will_start(limits, now)) {
+            let away = refusals::away(starts.since(now), here);
+            return Refusal::new(RefusalKind::RateLimited, message).after(away);
+        }
         let starts = self.order.iter().filter_map(|index| {
             let deployment = &context.group.deployments[*index];
             match limits.wait(now, deployment.scope, self.estimate.demand(deployment)) {

@@ -1,35 +1,39 @@
 //! When somebody who waits can start at the earliest: those before it take of the same limits first, window by window.
 //!
-//! It is a lower bound, so that nobody is sent away who could have been served: of those before it only the input is counted, which is
+//! It is a lower bound, so that nobody is sent away who could have been served (for whoever is sent away, those count too who will come back): of those before it only the input is counted, which is
 //! known, and only where they can go nowhere else. They may leave, and some may be overtaken.
 
 use std::time::Duration;
 
 use super::State;
-use super::waiter::Waiter;
+use super::kept::{Asks, Kept};
 use crate::limits::{Demand, Dimension, LimitReport, Limits, ScopeId, Wait};
 use crate::moment::Moment;
 
 /// Limits whose amounts are known of each request beforehand.
 const KNOWN: [Dimension; 3] = [Dimension::Requests, Dimension::Tokens, Dimension::InputTokens];
 
-pub(super) fn starts(state: &State, limits: &Limits, now: Moment, number: u64) -> Option<Moment> {
+/// `away`: whether those count too who are away and will come back before it.
+pub(super) fn starts(state: &State, limits: &Limits, now: Moment, number: u64, away: bool) -> Option<Moment> {
     let place = state.waiting.iter().position(|waiter| waiter.number == number)?;
     let (before, waiter) = (&state.waiting[..place], &state.waiting[place]);
-    let candidates: Vec<ScopeId> = waiter.want.candidates.iter().map(|one| one.scope).collect();
-    let goes_there = |other: &&Waiter| other.want.candidates.iter().all(|one| candidates.contains(&one.scope));
-    let waits = std::iter::once(wait(limits, now, &candidates, input(waiter), before.iter().filter(goes_there)));
+    let me = Asks::of(&waiter.want);
+    let mut first: Vec<Asks> = before.iter().map(|other| Asks::of(&other.want)).collect();
+    if away {
+        let is_before = |kept: &Kept, asks: &Asks| {
+            (asks.priority, kept.begins, kept.came) < (me.priority, waiter.begins, waiter.came)
+        };
+        let awaited = state.kept.awaited(now).filter(|(kept, asks)| is_before(kept, asks));
+        first.extend(awaited.map(|(_, asks)| asks.clone()));
+    }
+    let goes_there = |other: &&Asks| other.candidates.iter().all(|one| me.candidates.contains(one));
+    let waits = std::iter::once(wait(limits, now, &me.candidates, me.input, first.iter().filter(goes_there)));
     // All of these must have room; the same ones hold back those before it.
-    let shared = waiter.want.shared.iter().chain(&waiter.want.own).map(|scope| {
-        let takes = |other: &&Waiter| other.want.shared.contains(scope) || other.want.own.contains(scope);
-        wait(limits, now, &[*scope], input(waiter), before.iter().filter(takes))
+    let shared = me.all.iter().map(|scope| {
+        let takes = |other: &&Asks| other.all.contains(scope);
+        wait(limits, now, &[*scope], me.input, first.iter().filter(takes))
     });
     waits.chain(shared).flatten().max().map(|wait| now + wait)
-}
-
-/// Input tokens, the smallest that any candidate counts.
-fn input(waiter: &Waiter) -> u64 {
-    waiter.want.candidates.iter().map(|one| (one.demand)().input_tokens).min().unwrap_or(0)
 }
 
 /// How long it takes at least until scopes of which any may be taken have given what all of these ask for.
@@ -38,12 +42,12 @@ fn wait<'w>(
     now: Moment,
     scopes: &[ScopeId],
     asked: u64,
-    before: impl Iterator<Item = &'w Waiter>,
+    before: impl Iterator<Item = &'w Asks>,
 ) -> Option<Duration> {
     let reports: Vec<LimitReport> = scopes.iter().map(|scope| limits.report(now, *scope)).collect();
     let window = reports.iter().map(|report| report.window).min()?;
     let (requests, tokens) = before
-        .fold((1, asked), |(requests, tokens): (u64, u64), other| (requests + 1, tokens.saturating_add(input(other))));
+        .fold((1, asked), |(requests, tokens): (u64, u64), other| (requests + 1, tokens.saturating_add(other.input)));
     let of_limit = |dimension: Dimension| {
         let needed = if dimension == Dimension::Requests { requests } else { tokens };
         // One without this limit is full of nothing.

@@ -2,15 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use super::Want;
 use crate::id::KeyId;
+use crate::limits::ScopeId;
 use crate::moment::Moment;
 
 /// Places that are kept at once; of more those that run out first are given up, a sixteenth of all.
 const MOST: usize = 4096;
 
+/// What a request takes from which limits, as far as it is known before it starts.
+#[derive(Clone, Debug)]
+pub(super) struct Asks {
+    pub(super) priority: i32,
+    /// Input tokens, the smallest that any candidate counts.
+    pub(super) input: u64,
+    /// Where it may go.
+    pub(super) candidates: Vec<ScopeId>,
+    /// Scopes that must all have room.
+    pub(super) all: Vec<ScopeId>,
+}
+
+impl Asks {
+    pub(super) fn of(want: &Want) -> Self {
+        Self {
+            priority: want.priority,
+            input: want.candidates.iter().map(|one| (one.demand)().input_tokens).min().unwrap_or(0),
+            candidates: want.candidates.iter().map(|one| one.scope).collect(),
+            all: want.shared.iter().chain(&want.own).copied().collect(),
+        }
+    }
+}
+
 /// Where a request was.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
+    /// What it takes, where it has come back once: then it surely will again, and counts for those behind it.
+    pub(super) asks: Option<Asks>,
     pub(super) begins: u64,
     /// Of equals the one that came first is first again.
     pub(super) came: u64,
@@ -71,6 +98,12 @@ impl KeptPlaces {
         taken
     }
 
+    /// Those who will come back.
+    pub(super) fn awaited(&self, now: Moment) -> impl Iterator<Item = (&Kept, &Asks)> {
+        let kept = self.places.values().flatten().map(|(_, kept)| kept).filter(move |kept| kept.until > now);
+        kept.filter_map(|kept| Some((kept, kept.asks.as_ref()?)))
+    }
+
     /// Nobody waits any more, so that whoever comes begins at nothing: so do they.
     pub(super) const fn begin_anew(&mut self) {
         self.epoch += 1;
@@ -96,7 +129,7 @@ mod tests {
     fn a_place_is_found_once_by_its_own_request_in_time() {
         let (mut places, at) = (KeptPlaces::default(), Moment::from_millis);
         let one = KeyId::from("one");
-        let kept = |begins, until| Kept { begins, came: 0, overtaken: 3, until: at(until) };
+        let kept = |begins, until| Kept { asks: None, begins, came: 0, overtaken: 3, until: at(until) };
         places.keep((one.clone(), 7), kept(20, 100), at(0));
         places.keep((one.clone(), 7), kept(10, 100), at(0));
         places.keep((one.clone(), 8), kept(5, 50), at(0));
@@ -114,7 +147,7 @@ mod tests {
             let until = Moment::from_millis(1000 + number);
             places.keep(
                 (KeyId::from("one"), number),
-                Kept { begins: number, came: number, overtaken: 0, until },
+                Kept { asks: None, begins: number, came: number, overtaken: 0, until },
                 Moment::default(),
             );
         }

@@ -13,6 +13,8 @@ pub(super) struct Waiter {
     pub(super) number: u64,
     /// Its number when it came first: of equals the lower is first.
     pub(super) came: u64,
+    /// It was sent away before, and came back.
+    pub(super) is_back: bool,
     pub(super) want: Want,
     pub(super) since: Moment,
     /// Its place among its priority: where its caller's request before it ends.

@@ -45,7 +45,8 @@ pub(super) fn wait_refusal(
         let may_wait = wait_deadline.since(now).as_secs_f64();
         message = format!("{message}, which is longer than it may wait here ({may_wait:.1} s)");
     }
-    Refusal::new(kind, message).after(wait)
+    let away = if reason == WaitReason::Limit { away(wait, wait_deadline.since(now)) } else { wait };
+    Refusal::new(kind, message).after(away)
 }
 
 /// The deployments of `order`, in words: others may be free that the policy does not rank.
@@ -57,8 +58,7 @@ fn all_of(context: &RequestContext<'_>, order: &[usize], policy: Option<&str>) -
     }
 }
 
-/// Tells when it could start behind those who wait, where that is later than it may wait. It need not be back before it may wait for
-/// the rest.
+/// Tells when it could start behind those who wait, where that is later than it may wait.
 pub(super) fn behind_refusal(
     context: &RequestContext<'_>,
     now: Moment,
@@ -74,8 +74,16 @@ pub(super) fn behind_refusal(
         starts.since(now).as_secs_f64(),
         wait_deadline.since(now).as_secs_f64()
     );
-    let away = starts.since(wait_deadline).max(Duration::from_secs(1));
+    let away = away(starts.since(now), wait_deadline.since(now));
     Refusal::new(RefusalKind::RateLimited, message).after(away)
+}
+
+/// How long somebody stays away who can start after `wait` and may wait for a part of it: it need not be back before, and has its place then.
+/// Who came back at the moment itself would find that others had waited for it.
+pub(super) fn away(wait: Duration, may_wait: Duration) -> Duration {
+    // Not so close that its time to wait is over just when it can start.
+    let rest = wait.saturating_sub(may_wait) + Duration::from_millis(250);
+    rest.max(Duration::from_secs(1)).min(wait).max(Duration::from_millis(1))
 }
 
 /// The configuration wants nothing sent that is not reserved for all gateways.

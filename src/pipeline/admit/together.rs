@@ -194,7 +194,7 @@ impl AdmissionControl<'_, '_> {
                 return Err(money::refusal(context, &short));
             }
             if now >= deadline {
-                return Err(self.waited_in_vain(began));
+                return Err(self.waited_in_vain(began, None));
             }
             // What other gateways give back is told by nobody: it is looked for.
             let again = gateway.limits.recheck().map_or(deadline, |every| deadline.min(now + every));
