@@ -163,7 +163,7 @@ impl Place<'_> {
     pub fn keep(&self, now: Moment, until: Moment) {
         let mut state = self.queue.lock();
         let Some(waiter) = state.find(self.number) else { return };
-        let asks = waiter.is_back.then(|| Asks::of(&waiter.want));
+        let asks = waiter.is_back().then(|| Asks::of(&waiter.want));
         let kept = Kept { asks, begins: waiter.begins, came: waiter.came, overtaken: waiter.overtaken, until };
         let whose = (waiter.want.caller.clone(), waiter.want.digest);
         state.kept.keep(whose, kept, now);
@@ -339,24 +339,10 @@ impl State {
         *ends = (*ends).max(begins.saturating_add(want.size().max(1)));
         let key = (want.priority, begins, came);
         let place = self.waiting.partition_point(|one| (one.want.priority, one.begins, one.came) < key);
-        let is_back = kept.is_some();
         let overtaken = kept.map_or(0, |kept| kept.overtaken);
         let (turn, ready, called, called_at, not_before) = (None, Vec::new(), None, since, None);
-        let waiter = Waiter {
-            number,
-            came,
-            is_back,
-            want,
-            since,
-            begins,
-            overtaken,
-            turn,
-            ready,
-            called,
-            called_at,
-            not_before,
-            signal,
-        };
+        let waiter =
+            Waiter { number, came, want, since, begins, overtaken, turn, ready, called, called_at, not_before, signal };
         self.waiting.insert(place, waiter);
         number
     }

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::State;
 use super::kept::{Asks, Kept};
+use super::{State, Want};
 use crate::limits::{Demand, Dimension, LimitReport, Limits, ScopeId, Wait};
 use crate::moment::Moment;
 
@@ -17,37 +17,80 @@ const KNOWN: [Dimension; 3] = [Dimension::Requests, Dimension::Tokens, Dimension
 pub(super) fn starts(state: &State, limits: &Limits, now: Moment, number: u64, away: bool) -> Option<Moment> {
     let place = state.waiting.iter().position(|waiter| waiter.number == number)?;
     let (before, waiter) = (&state.waiting[..place], &state.waiting[place]);
-    let me = Asks::of(&waiter.want);
-    let mut first: Vec<Asks> = before.iter().map(|other| Asks::of(&other.want)).collect();
-    if away {
-        let is_before = |kept: &Kept, asks: &Asks| {
-            (asks.priority, kept.begins, kept.came) < (me.priority, waiter.begins, waiter.came)
-        };
-        let awaited = state.kept.awaited(now).filter(|(kept, asks)| is_before(kept, asks));
-        first.extend(awaited.map(|(_, asks)| asks.clone()));
-    }
-    let goes_there = |other: &&Asks| other.candidates.iter().all(|one| me.candidates.contains(one));
-    let waits = std::iter::once(wait(limits, now, &me.candidates, me.input, first.iter().filter(goes_there)));
+    let mine = (waiter.want.priority, waiter.begins, waiter.came);
+    let is_before = |kept: &Kept, asks: &Asks| (asks.priority, kept.begins, kept.came) < mine;
+    let awaited = away.then(|| state.kept.awaited(now)).into_iter().flatten();
+    let awaited = awaited.filter(|(kept, asks)| is_before(kept, asks)).map(|(_, asks)| Ahead::Away(asks));
+    let ahead: Vec<Ahead<'_>> = before.iter().map(|other| Ahead::Waiting(&other.want)).chain(awaited).collect();
+    let (want, input) = (&waiter.want, input(&waiter.want));
+    let candidates: Vec<ScopeId> = want.candidates.iter().map(|one| one.scope).collect();
+    let goes_there = |other: &&Ahead<'_>| other.goes_nowhere_else(&candidates);
+    let waits = std::iter::once(wait(limits, now, &candidates, input, ahead.iter().filter(goes_there)));
     // All of these must have room; the same ones hold back those before it.
-    let shared = me.all.iter().map(|scope| {
-        let takes = |other: &&Asks| other.all.contains(scope);
-        wait(limits, now, &[*scope], me.input, first.iter().filter(takes))
+    let shared = want.shared.iter().chain(&want.own).map(|scope| {
+        let takes = |other: &&Ahead<'_>| other.takes(*scope);
+        wait(limits, now, &[*scope], input, ahead.iter().filter(takes))
     });
     waits.chain(shared).flatten().max().map(|wait| now + wait)
 }
 
+/// Somebody whose place is before another's.
+enum Ahead<'q> {
+    Waiting(&'q Want),
+    Away(&'q Asks),
+}
+
+impl Ahead<'_> {
+    fn input(&self) -> u64 {
+        match self {
+            Self::Waiting(want) => input(want),
+            Self::Away(asks) => asks.input,
+        }
+    }
+
+    fn goes_nowhere_else(&self, scopes: &[ScopeId]) -> bool {
+        match self {
+            Self::Waiting(want) => want.candidates.iter().all(|one| scopes.contains(&one.scope)),
+            Self::Away(asks) => asks.candidates.iter().all(|one| scopes.contains(one)),
+        }
+    }
+
+    fn takes(&self, scope: ScopeId) -> bool {
+        match self {
+            Self::Waiting(want) => want.shared.contains(&scope) || want.own.contains(&scope),
+            Self::Away(asks) => asks.all.contains(&scope),
+        }
+    }
+}
+
+/// Input tokens, the smallest that any candidate counts.
+fn input(want: &Want) -> u64 {
+    want.candidates.iter().map(|one| (one.demand)().input_tokens).min().unwrap_or(0)
+}
+
+impl Asks {
+    pub(super) fn of(want: &Want) -> Self {
+        Self {
+            priority: want.priority,
+            input: input(want),
+            candidates: want.candidates.iter().map(|one| one.scope).collect(),
+            all: want.shared.iter().chain(&want.own).copied().collect(),
+        }
+    }
+}
+
 /// How long it takes at least until scopes of which any may be taken have given what all of these ask for.
-fn wait<'w>(
+fn wait<'a, 'q: 'a>(
     limits: &Limits,
     now: Moment,
     scopes: &[ScopeId],
     asked: u64,
-    before: impl Iterator<Item = &'w Asks>,
+    before: impl Iterator<Item = &'a Ahead<'q>>,
 ) -> Option<Duration> {
     let reports: Vec<LimitReport> = scopes.iter().map(|scope| limits.report(now, *scope)).collect();
     let window = reports.iter().map(|report| report.window).min()?;
     let (requests, tokens) = before
-        .fold((1, asked), |(requests, tokens): (u64, u64), other| (requests + 1, tokens.saturating_add(other.input)));
+        .fold((1, asked), |(requests, tokens): (u64, u64), other| (requests + 1, tokens.saturating_add(other.input())));
     let of_limit = |dimension: Dimension| {
         let needed = if dimension == Dimension::Requests { requests } else { tokens };
         // One without this limit is full of nothing.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Want;
 use crate::id::KeyId;
 use crate::limits::ScopeId;
 use crate::moment::Moment;
@@ -20,17 +19,6 @@ pub(super) struct Asks {
     pub(super) candidates: Vec<ScopeId>,
     /// Scopes that must all have room.
     pub(super) all: Vec<ScopeId>,
-}
-
-impl Asks {
-    pub(super) fn of(want: &Want) -> Self {
-        Self {
-            priority: want.priority,
-            input: want.candidates.iter().map(|one| (one.demand)().input_tokens).min().unwrap_or(0),
-            candidates: want.candidates.iter().map(|one| one.scope).collect(),
-            all: want.shared.iter().chain(&want.own).copied().collect(),
-        }
-    }
 }
 
 /// Where a request was.

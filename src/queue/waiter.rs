@@ -13,8 +13,6 @@ pub(super) struct Waiter {
     pub(super) number: u64,
     /// Its number when it came first: of equals the lower is first.
     pub(super) came: u64,
-    /// It was sent away before, and came back.
-    pub(super) is_back: bool,
     pub(super) want: Want,
     pub(super) since: Moment,
     /// Its place among its priority: where its caller's request before it ends.
@@ -34,6 +32,11 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
+    /// Whether it was sent away before, and came back.
+    pub(super) const fn is_back(&self) -> bool {
+        self.came != self.number
+    }
+
     pub(super) fn demand_in(&self, scope: ScopeId) -> Option<Demand> {
         self.want.candidates.iter().find(|one| one.scope == scope).map(|one| (one.demand)())
     }
