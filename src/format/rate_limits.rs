@@ -29,7 +29,7 @@ struct Limit<'n> {
 
 impl<'n> Limit<'n> {
     /// By the name of the header that tells its size: `x-ratelimit-limit-tokens` (OpenAI and most others), with its window
-    /// `x-ratelimit-limit-req-minute` (Mistral), `x-ratelimit-limit-requests-day` (Cerebras, SambaNova), or `ratelimitbysize-limit` (Mistral,
+    /// `x-ratelimit-limit-req-minute` (Mistral), `x-ratelimit-limit-requests-day` (Cerebras, `SambaNova`), or `ratelimitbysize-limit` (Mistral,
     /// before).
     fn named(name: &'n str) -> Option<Self> {
         if name == "ratelimitbysize-limit" {

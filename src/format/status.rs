@@ -63,7 +63,7 @@ pub(super) fn wait_as_said(fault: &mut AttemptFault, headers: &HeaderMap) {
 
 /// The beginning of a body that is not of the dialect (a proxy's page), for a message. It is cut between words: half
 /// a key is one that nobody finds when the message is scrubbed.
-fn excerpt(body: &[u8]) -> String {
+pub(super) fn excerpt(body: &[u8]) -> String {
     const MOST: usize = 200;
     let text = String::from_utf8_lossy(body);
     let mut line = String::new();

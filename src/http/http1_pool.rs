@@ -142,7 +142,7 @@ impl Http1Pool {
                     }
                     let fault = fault.into_error();
                     let closed = used_before && was_closed(&fault);
-                    let closed = closed && begun.elapsed() < RACE && connection.is_silent();
+                    let closed = closed && begun.elapsed() < RACE && connection.ended_in_silence();
                     return Err(if closed { SendError::Closed(fault.into()) } else { fault.into() });
                 }
             }
@@ -237,7 +237,7 @@ impl Http1Connection {
     }
 
     /// Whether it ended without a byte of an answer. (Those of a whole head would have been an answer.)
-    fn is_silent(self) -> bool {
+    fn ended_in_silence(self) -> bool {
         self.connection.into_parts().read_buf.is_empty()
     }
 

@@ -34,7 +34,6 @@ fn bedrock(status: u16, name: &str, message: &str) -> (FaultKind, Option<Cause>)
 
 #[test]
 fn what_the_key_or_its_account_is_to_blame_for_leaves_it_alone() {
-    const EXHAUSTED: &str = "RESOURCE_EXHAUSTED";
     for (vendor, told) in [
         (
             "OpenAI",
@@ -119,6 +118,15 @@ fn what_the_key_or_its_account_is_to_blame_for_leaves_it_alone() {
         ),
         ("Novita", openai(403, "", "not enough balance")),
         ("SiliconFlow", openai(403, "30001", "Sorry, your account balance is insufficient")),
+    ] {
+        assert_eq!(told, (Misconfigured, Some(Credential)), "{vendor}");
+    }
+}
+
+#[test]
+fn what_the_key_is_to_blame_for_is_known_in_other_formats() {
+    const EXHAUSTED: &str = "RESOURCE_EXHAUSTED";
+    for (vendor, told) in [
         (
             "Anthropic",
             anthropic(400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
@@ -266,6 +274,14 @@ fn a_prompt_that_is_too_long_is_known_in_every_vendor_s_words() {
             "GitHub",
             openai(400, "model_max_prompt_tokens_exceeded", "prompt token count of 13613 exceeds the limit of 12288"),
         ),
+    ] {
+        assert_eq!(told, (Rejected, Some(ContextWindow)), "{vendor}");
+    }
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_known_in_other_formats() {
+    for (vendor, told) in [
         (
             "OpenRouter",
             read(

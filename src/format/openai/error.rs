@@ -60,7 +60,7 @@ pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFaul
     })
 }
 
-/// When a limit that is used up is there again, where the body repeats the headers that say so (OpenRouter).
+/// When a limit that is used up is there again, where the body repeats the headers that say so (`OpenRouter`).
 fn reset_in_body(value: &Json<'_>, headers: &HeaderMap) -> Option<Duration> {
     let repeated = value.within("error", "metadata")?.get("headers")?;
     let used_up = repeated.get("X-RateLimit-Remaining").is_none_or(|left| plain(left) == "0");
@@ -170,17 +170,17 @@ fn words(error: &Json<'_>) -> String {
     }
 }
 
-/// What OpenRouter says of a refusal by whoever serves the model, whose own words stand beside it.
+/// What `OpenRouter` says of a refusal by whoever serves the model, whose own words stand beside it.
 const PASSED_ON: &str = "Provider returned error";
 
-/// The words of a refusal that somebody else's repeats: as it came, whatever that was.
+/// The words of a refusal that somebody else's repeats; the beginning of it, where it has none.
 fn passed_on(raw: &Json<'_>) -> String {
     let raw = plain(raw);
     let read = Json::parse(raw.as_bytes(), 1 << 10).ok().map(|value| {
         let value = first(&value);
         words(value.get("error").filter(|error| !error.is_null()).unwrap_or(value))
     });
-    read.filter(|words| !words.is_empty()).unwrap_or(raw)
+    read.filter(|words| !words.is_empty()).unwrap_or_else(|| status::excerpt(raw.as_bytes()))
 }
 
 /// A text as it is, nothing for null, anything else as JSON.

@@ -75,7 +75,7 @@ fn every_shape_of_error_is_read() {
     }
 }
 
-/// OpenRouter's: the headers of a limit stand in the body, and what the model's maker said beside words of its own.
+/// `OpenRouter`'s: the headers of a limit stand in the body, and what the model's maker said beside words of its own.
 #[test]
 fn what_a_body_repeats_of_headers_and_of_another_s_refusal_is_read() {
     let headers = HeaderMap::from_iter([("date".parse().unwrap(), "Wed, 15 Jul 2026 10:36:17 GMT".parse().unwrap())]);

@@ -47,8 +47,8 @@ fn patient(
                 }
                 Err(refusal) => {
                     let away = refusal.retry_after.expect("a time");
-                    let whole = away.as_secs() + u64::from(away.subsec_nanos() > 0);
-                    gateway.clock.sleep_until(gateway.clock.now() + Duration::from_secs(whole)).await;
+                    let seconds = away.as_secs() + u64::from(away.subsec_nanos() > 0);
+                    gateway.clock.sleep_until(gateway.clock.now() + Duration::from_secs(seconds)).await;
                 }
             }
         }
