@@ -119,6 +119,11 @@ pub fn classify(fault: &mut AttemptFault) {
     }
     let code = fault.code.as_deref();
     let about = about(fault.status.or_else(|| status_in(code)), code, &fault.message);
+    // A 400 that names a field is the request's, whatever its words begin with.
+    let about = about.filter(|about| {
+        let of_request = matches!(about, About::Request | About::Cause(Cause::ContextWindow | Cause::ContentPolicy));
+        of_request || fault.status != Some(400) || fault.param.as_deref().is_none_or(|param| param == "model")
+    });
     fault.cause = match about {
         Some(About::Cause(cause)) => Some(cause),
         None if is_too_large(fault) => Some(Cause::ContextWindow),

@@ -469,6 +469,14 @@ fn who_is_overloaded_or_lacks_the_model_is_not_the_request_s_fault() {
 }
 
 #[test]
+fn a_400_that_names_a_field_is_the_request_s() {
+    for (param, kind) in [("\"x\"", Rejected), ("\"model\"", Misconfigured), ("null", Misconfigured)] {
+        let body = format!(r#"{{"error":{{"message":"Incorrect API key provided: x","param":{param},"code":"bad"}}}}"#);
+        assert_eq!(read("openai", 400, &body).0, kind, "{param}");
+    }
+}
+
+#[test]
 fn an_error_inside_a_reply_is_known_by_the_status_that_it_repeats() {
     for (code, message, kind, cause) in [
         (402, "Insufficient credits", Misconfigured, Some(Credential)),
