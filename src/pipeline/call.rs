@@ -183,8 +183,9 @@ pub(super) fn name_model(
 }
 
 /// Sends the request until it is taken or refused. A provider that refuses only to be told that a stream's usage is wanted is asked
-/// once more without, and from then on; what it used is estimated. So is one that refuses to give thinking under a seal. One that refuses thinking which it sealed for another account of the same
-/// group is asked once more without. What was made to authorise the request is put into `secrets`.
+/// once more without, and from then on; what it used is estimated. So is one that gives no thinking under a seal. One that refuses
+/// thinking which it sealed for another account of the same group is asked once more without. What was made to authorise the request
+/// is put into `secrets`.
 async fn answered(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
