@@ -248,6 +248,14 @@ pub struct Target<'a> {
     pub unsealed: bool,
 }
 
+impl<'a> Target<'a> {
+    /// Of no version in particular, and a provider that has refused nothing yet.
+    #[must_use]
+    pub const fn plain(model: &'a str, quirks: &'static Quirks, default_max_tokens: u32) -> Self {
+        Self { model, api_version: None, quirks, default_max_tokens, bare_stream: false, unsealed: false }
+    }
+}
+
 /// A request in a provider's words, without origin and credential.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {

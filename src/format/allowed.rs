@@ -86,14 +86,7 @@ mod tests {
     fn sent(path: &str, body: &Value, to: &str) -> Value {
         let (api, _) = operation_at(path).unwrap();
         let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            default_max_tokens: 9,
-            bare_stream: false,
-            unsealed: false,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = provider_format(to).unwrap().encode(&request, &target).unwrap();
         serde_json::from_slice(&encoded.body).unwrap()
     }

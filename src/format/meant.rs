@@ -137,14 +137,7 @@ mod tests {
     fn refused(path: &str, fields: &Value, to: &str) -> Option<&'static str> {
         let (api, _) = operation_at(path).unwrap();
         let request = api.parse(&ClientRequest::post(path.parse().unwrap(), fields.to_string())).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            default_max_tokens: 9,
-            bare_stream: false,
-            unsealed: false,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = provider_format(to).unwrap().encode(&request, &target).unwrap();
         assert!(!encoded.dropped.is_empty(), "{fields}");
         lost(&request, &encoded).next()

@@ -151,14 +151,7 @@ mod tests {
         let path = "/v1/messages";
         let (api, _) = operation_at(path).unwrap();
         let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            default_max_tokens: 9,
-            bare_stream: false,
-            unsealed: false,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = provider_format(to).unwrap().encode(&request, &target).unwrap();
         (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
     }
@@ -251,14 +244,7 @@ mod tests {
             let path = "/v1/messages";
             let (api, _) = operation_at(path).unwrap();
             let request = api.parse(&ClientRequest::post(path.parse().unwrap(), asked.to_string())).unwrap();
-            let target = Target {
-                model: "m",
-                api_version: None,
-                quirks: &NO_QUIRKS,
-                default_max_tokens: 9,
-                bare_stream: false,
-                unsealed: false,
-            };
+            let target = Target::plain("m", &NO_QUIRKS, 9);
             let refused = provider_format(to).unwrap().encode(&request, &target).unwrap_err();
             assert_eq!(refused.param.as_deref(), Some("messages[0].content[0]"), "{to}");
         }

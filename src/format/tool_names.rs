@@ -191,14 +191,7 @@ mod tests {
     }
 
     fn sent_by(request: &ChatRequest, to: &str, quirks: &'static Quirks) -> Value {
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks,
-            default_max_tokens: 9,
-            bare_stream: false,
-            unsealed: false,
-        };
+        let target = Target::plain("m", quirks, 9);
         serde_json::from_slice(&provider_format(to).unwrap().encode(request, &target).unwrap().body).unwrap()
     }
 

@@ -132,14 +132,8 @@ impl Gateway {
         sent: &mut Vec<SecretString>,
     ) -> Result<(), AttemptFault> {
         let config = &runtime.config;
-        let target = Target {
-            model: &config.model,
-            api_version: config.api_version.as_deref(),
-            quirks: config.quirks,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 1,
-        };
+        let target =
+            Target { api_version: config.api_version.as_deref(), ..Target::plain(&config.model, config.quirks, 1) };
         let encoded = match request.vectors {
             Some(_) => runtime.format.encode_vectors(request, &target),
             None => runtime.format.encode(request, &target),

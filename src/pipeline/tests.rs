@@ -406,14 +406,7 @@ async fn a_deployments_defaults_hold_where_the_client_says_nothing() {
         let snapshot = gateway.live.read();
         let deployment = &snapshot.group("g").unwrap().deployments[0];
         let sent = request(&body).with_defaults(deployment.config.defaults.as_ref().unwrap());
-        let target = crate::format::Target {
-            model: "m",
-            api_version: None,
-            quirks: deployment.config.quirks,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 40,
-        };
+        let target = crate::format::Target::plain("m", deployment.config.quirks, 40);
         let sent = deployment.format.encode(&sent, &target).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
         assert_eq!((&sent["temperature"], &sent["seed"], &sent["top_a"]), (&temperature.into(), &7.into(), &1.into()));

@@ -57,14 +57,7 @@ impl Trial<'_> {
     }
 
     fn encode(&self, spoken: &ComponentFormat, request: &serde_json::Value) -> Result<Vec<u8>, String> {
-        let target = Target {
-            model: &self.setup.model,
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 100,
-        };
+        let target = Target::plain(&self.setup.model, &NO_QUIRKS, 100);
         let uri = Uri::from_static("/v1/chat/completions");
         let api = format::spoken_at(uri.path(), &HeaderMap::new());
         let parsed = api.parse(&ClientRequest::post(uri, request.to_string())).map_err(|refusal| refusal.message)?;

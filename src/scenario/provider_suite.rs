@@ -263,12 +263,8 @@ fn encode(
     request: &Value,
 ) -> Result<Result<Encoded, AttemptFault>, String> {
     let target = Target {
-        model,
         api_version: head.api_version.as_deref(),
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: head.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
+        ..Target::plain(model, &NO_QUIRKS, head.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS))
     };
     let mut request = request.clone();
     if let Value::Object(fields) = &mut request {

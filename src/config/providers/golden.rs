@@ -59,7 +59,7 @@ fn sent(model: &str, version: Option<&str>, request: &ChatRequest, own: bool) ->
     let format = format.unwrap_or(row.format);
     let quirks: &'static Quirks = if own { row.quirks_at(version, model) } else { &NO_QUIRKS };
     let api_version = version.or_else(|| models::api_version(row.models_of(), model));
-    let target = Target { model, api_version, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4096 };
+    let target = Target { api_version, ..Target::plain(model, quirks, 4096) };
     match format.encode(request, &target) {
         Ok(encoded) => {
             let body: Value = serde_json::from_slice(&encoded.body).unwrap();

@@ -94,14 +94,7 @@ fn outcome(model: &str, fields: &Value) -> String {
     let (api, _) = operation_at(path).expect("an API");
     let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).expect("a request");
     let api_version = crate::config::models::api_version(row.models_of(), model);
-    let target = Target {
-        model,
-        api_version,
-        quirks: row.quirks_of(model),
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 4096,
-    };
+    let target = Target { api_version, ..Target::plain(model, row.quirks_of(model), 4096) };
     // What it has no word for and the gateway sees to itself.
     let without = crate::chat::ChatRequest { parallel_tool_calls: None, ..request.clone() };
     let unsaid = request.parallel_tool_calls.is_some()

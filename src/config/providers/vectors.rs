@@ -22,8 +22,7 @@ fn asked_of(model: &str, fields: &Value) -> (&'static dyn ProviderFormat, Result
     let (api, _) = operation_at(path).unwrap();
     let request: ChatRequest = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
     let quirks = row.quirks_of(&model);
-    let target =
-        Target { model: &model, api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 1 };
+    let target = Target::plain(&model, quirks, 1);
     (row.format, row.format.encode_vectors(&request, &target))
 }
 

@@ -30,7 +30,7 @@ pub(super) fn report(
         return;
     }
     let (model, api_version, quirks) = (endpoint.model.as_str(), version, endpoint.quirks);
-    let target = Target { model, api_version, quirks, default_max_tokens: BOUND, bare_stream: false, unsealed: false };
+    let target = Target { api_version, ..Target::plain(model, quirks, BOUND) };
     let note = |parameter: &str| {
         let key = parameter.split(['.', '[']).next().unwrap_or(parameter);
         if as_written.iter().any(|name| name == key) {

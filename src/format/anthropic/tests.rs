@@ -14,14 +14,7 @@ use crate::format::framing::EventDecoder;
 use crate::format::{ProviderFormat, Quirks, StreamEncoder, Target};
 
 fn target(api_version: Option<&str>) -> Target<'_> {
-    Target {
-        model: "claude-x",
-        api_version,
-        quirks: &crate::format::NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 4096,
-    }
+    Target { api_version, ..Target::plain("claude-x", &crate::format::NO_QUIRKS, 4096) }
 }
 
 fn parse(body: &Value) -> crate::chat::ChatRequest {

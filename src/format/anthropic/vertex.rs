@@ -83,14 +83,7 @@ mod tests {
     fn encode(body: &Value, api_version: Option<&str>) -> Encoded {
         let request = Anthropic.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
         let model = "claude-sonnet-4-5@20250929";
-        let target = Target {
-            model,
-            api_version,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target { api_version, ..Target::plain(model, &NO_QUIRKS, 9) };
         AnthropicAtVertex.encode(&request, &target).unwrap()
     }
 
@@ -126,14 +119,7 @@ mod tests {
             let mut asked = ClientRequest::post("/".parse().unwrap(), body.to_string());
             asked.headers.insert("anthropic-beta", betas.parse().unwrap());
             let request = Anthropic.parse(&asked).unwrap();
-            let target = Target {
-                model: "m",
-                api_version: None,
-                quirks: &NO_QUIRKS,
-                bare_stream: false,
-                unsealed: false,
-                default_max_tokens: 9,
-            };
+            let target = Target::plain("m", &NO_QUIRKS, 9);
             let there = AnthropicAtVertex.encode(&request, &target).unwrap();
             assert_eq!(there.headers.get("anthropic-beta").map(|value| value.to_str().unwrap()), sent, "{betas}");
             let dropped: &[&str] = if is_left { &["anthropic-beta"] } else { &[] };
@@ -151,14 +137,7 @@ mod tests {
         let (own, chats): (&dyn ClientApi, &dyn ClientApi) = (&Anthropic, &OpenAi);
         let picture = json!({"type": "image_url", "image_url": {"url": "https://a.test/b.png"}});
         let file = json!({"type": "file", "file": {"file_id": "https://a.test/b.pdf"}});
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         for (api, part) in
             [(own, at("image")), (own, at("document")), (own, pieces), (own, found), (chats, picture), (chats, file)]
         {

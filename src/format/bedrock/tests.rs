@@ -22,10 +22,7 @@ fn with_quirks(quirks: &'static Quirks, model: &str, body: &Value) -> Result<Enc
 fn asked_by(client: &str, quirks: &'static Quirks, model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
     let api = client_apis().find(|api| api.name() == client).unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
-    Bedrock.encode(
-        &request,
-        &Target { model, api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 9 },
-    )
+    Bedrock.encode(&request, &Target::plain(model, quirks, 9))
 }
 
 fn hi(more: &Value) -> Value {
@@ -401,14 +398,7 @@ fn what_claude_knows_of_what_is_tried_out_goes_to_it_by_name() {
         let mut asked = ClientRequest::post("/".parse().unwrap(), body.to_string());
         asked.headers.insert("anthropic-beta", header.parse().unwrap());
         let request = client_apis().find(|api| api.name() == "anthropic").unwrap().parse(&asked).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target::plain("m", quirks, 9);
         let encoded = Bedrock.encode(&request, &target).unwrap();
         let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!(sent["additionalModelRequestFields"]["anthropic_beta"], expected, "{header}");

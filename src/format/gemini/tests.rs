@@ -14,14 +14,7 @@ mod settings;
 fn encode(body: &Value) -> Result<Value, AttemptFault> {
     let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body.to_string());
     let request = OpenAi.parse(&request).unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 100,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 100);
     let encoded = Gemini.encode(&request, &target)?;
     let mut shown: Value = serde_json::from_slice(&encoded.body).unwrap();
     shown["path"] = encoded.path.into();
@@ -114,8 +107,7 @@ fn a_stream_reads_alike_however_it_is_cut() {
 
 fn sent(api: &dyn ClientApi, path: &str, body: &Value, quirks: &'static Quirks) -> (Value, Vec<String>) {
     let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 100 };
+    let target = Target::plain("m", quirks, 100);
     let encoded = Gemini.encode(&request, &target).unwrap();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
 }
@@ -298,14 +290,7 @@ fn penalties_are_not_sent_to_models_that_refuse_them() {
         let request = OpenAi
             .parse(&ClientRequest::post("/v1/chat/completions".parse().unwrap(), asked(penalty).to_string()))
             .unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 100,
-        };
+        let target = Target::plain("m", quirks, 100);
         let encoded = Gemini.encode(&request, &target).unwrap();
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!((&body["generationConfig"]["presencePenalty"], encoded.lost), (&told, lost));
@@ -388,14 +373,7 @@ fn thinking_that_another_provider_hid_comes_back_through_its_clients() {
     let request = Gemini.parse(&ClientRequest::post(path, body.to_string())).unwrap();
     assert_eq!(request.messages[1].parts, parts);
     // A model of Google's cannot read it.
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     let sent = Gemini.encode(&request, &target).unwrap().body;
     assert!(!String::from_utf8_lossy(&sent).contains("c2VhbGVk"), "{sent:?}");
 }

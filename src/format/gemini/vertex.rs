@@ -66,14 +66,7 @@ mod tests {
 
     fn sent(format: &dyn ProviderFormat, api: &dyn ClientApi, path: &str, body: &Value) -> (Encoded, Value) {
         let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = format.encode(&request, &target).unwrap();
         let body = serde_json::from_slice(&encoded.body).unwrap();
         (encoded, body)

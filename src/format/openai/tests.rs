@@ -13,14 +13,7 @@ mod reply;
 mod request;
 mod stream;
 
-const TARGET: Target<'static> = Target {
-    model: "upstream-model",
-    api_version: None,
-    quirks: &crate::format::NO_QUIRKS,
-    bare_stream: false,
-    unsealed: false,
-    default_max_tokens: 4096,
-};
+const TARGET: Target<'static> = Target::plain("upstream-model", &crate::format::NO_QUIRKS, 4096);
 
 fn parse(request: &Value) -> ChatRequest {
     crate::format::openai::parse::request(&crate::format::ClientRequest::post(

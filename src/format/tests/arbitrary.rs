@@ -102,14 +102,7 @@ fn exercise(bytes: &[u8]) {
         if let Ok(request) = parse(client, bytes) {
             let newest = provider_formats().map(|format| (format, None));
             for (to, api_version) in newest.chain([(provider("anthropic"), Some("2023-06-01"))]) {
-                let target = Target {
-                    model: "m",
-                    api_version,
-                    quirks: &crate::format::NO_QUIRKS,
-                    bare_stream: false,
-                    unsealed: false,
-                    default_max_tokens: 1,
-                };
+                let target = Target { api_version, ..Target::plain("m", &crate::format::NO_QUIRKS, 1) };
                 if let Ok(encoded) = to.encode(&request, &target) {
                     assert!(json(&encoded.body).is_object());
                 }

@@ -21,8 +21,7 @@ pub(super) fn quirky(
     body: &Value,
 ) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
     let request = parse(from, body.to_string().as_bytes()).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 9 };
+    let target = Target::plain("m", quirks, 9);
     let encoded = provider(to).encode(&request, &target)?;
     let body = serde_json::from_slice(&encoded.body).unwrap();
     Ok((encoded, body))

@@ -47,14 +47,7 @@ fn requests() {
             let request = parse(from, &body).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
             let mut current = None;
             for (label, to, api_version) in targets() {
-                let target = Target {
-                    model: "upstream",
-                    api_version,
-                    quirks: &crate::format::NO_QUIRKS,
-                    bare_stream: false,
-                    unsealed: false,
-                    default_max_tokens: 4096,
-                };
+                let target = Target { api_version, ..Target::plain("upstream", &crate::format::NO_QUIRKS, 4096) };
                 let value = match provider(to).encode(&request, &target) {
                     Ok(request) => encoded(&request),
                     Err(refused) => json!({"refused": fault(&refused)}),

@@ -12,8 +12,7 @@ fn quirks(told: &Value) -> &'static Quirks {
 /// What a provider is sent for a client's request, and what is reported of it.
 fn sent(client: &str, request: &Value, quirks: &'static Quirks) -> (Value, Vec<String>) {
     let request = parse(client, request.to_string().as_bytes()).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4000 };
+    let target = Target::plain("m", quirks, 4000);
     let encoded = provider("openai").encode(&request, &target).unwrap();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
 }
@@ -130,14 +129,7 @@ fn pieces_of_a_streamed_reply_come_back_as_what_was_said_and_thought() {
     let request = parse("gemini", asked.to_string().as_bytes()).unwrap();
     let target = |name: &str| {
         let quirks = &crate::format::NO_QUIRKS;
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 4000,
-        };
+        let target = Target::plain("m", quirks, 4000);
         let encoded = provider(name).encode(&request, &target).unwrap();
         serde_json::from_slice::<Value>(&encoded.body).unwrap()
     };
@@ -160,8 +152,7 @@ fn a_picture_in_a_result_of_the_newer_api_stays_in_it_where_it_may() {
         {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "ok"}, picture]}]});
     let request = parse("openai-responses", asked.to_string().as_bytes()).unwrap();
     let quirks = &crate::format::NO_QUIRKS;
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4000 };
+    let target = Target::plain("m", quirks, 4000);
     let sent =
         |to: &str| serde_json::from_slice::<Value>(&provider(to).encode(&request, &target).unwrap().body).unwrap();
     let results = &sent("anthropic")["messages"][2]["content"];
@@ -184,8 +175,7 @@ fn what_is_for_anthropic_alone_goes_nowhere_else() {
         "messages": [{"role": "user", "content": "Go"}]});
     let request = parse("anthropic", asked.to_string().as_bytes()).unwrap();
     let quirks = &crate::format::NO_QUIRKS;
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4000 };
+    let target = Target::plain("m", quirks, 4000);
     for to in ["openai", "openai_responses", "gemini", "bedrock", "anthropic"] {
         let body = provider(to).encode(&request, &target).unwrap().body;
         let body = String::from_utf8(body.to_vec()).unwrap();

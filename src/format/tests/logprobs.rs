@@ -43,14 +43,7 @@ fn gemini_tokens() -> Value {
 fn they_are_asked_for_in_each_provider_s_words() {
     let sent = |from: &str, to: &str, body: &Value| {
         let request = parse(from, body.to_string().as_bytes()).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = provider(to).encode(&request, &target).unwrap();
         assert!(encoded.dropped.is_empty(), "{:?}", encoded.dropped);
         json(&encoded.body)

@@ -13,12 +13,8 @@ fn requests_come_out_as_they_went_in() {
             let request = parse(dialect, &body).unwrap();
             // The version that knows every field.
             let target = Target {
-                model: &request.model,
                 api_version: Some("2023-06-01"),
-                quirks: &crate::format::NO_QUIRKS,
-                bare_stream: false,
-                unsealed: false,
-                default_max_tokens: 1,
+                ..Target::plain(&request.model, &crate::format::NO_QUIRKS, 1)
             };
             let encoded = provider(dialect).encode(&request, &target).unwrap();
             // Signed thinking is another provider's: nobody else who speaks OpenAI's dialect takes it.

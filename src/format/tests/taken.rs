@@ -14,8 +14,7 @@ fn quirks(written: Value) -> &'static Quirks {
 /// A body as a provider is sent it, and what was reported.
 fn sent(from: &str, body: &Value, to: &str, quirks: &'static Quirks) -> (Value, Vec<String>) {
     let request = parse(from, body.to_string().as_bytes()).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks, default_max_tokens: 9, bare_stream: false, unsealed: false };
+    let target = Target::plain("m", quirks, 9);
     let encoded = provider(to).encode(&request, &target).unwrap_or_else(|fault| panic!("{to}: {fault}"));
     (json(&encoded.body), encoded.dropped)
 }

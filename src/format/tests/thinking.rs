@@ -17,8 +17,7 @@ fn sent(client: &str, more: &Value, to: &str, quirks: &'static Quirks) -> (Value
     };
     asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let request = parse(client, asked.to_string().as_bytes()).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 4000 };
+    let target = Target::plain("m", quirks, 4000);
     let encoded = provider(to).encode(&request, &target).unwrap();
     let refused = lost(&request, &encoded).next();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped, refused)
@@ -58,14 +57,7 @@ fn beside_thinking_goes_what_is_taken_beside_it() {
             [("anthropic", budget), ("anthropic", adaptive), ("bedrock", budget), ("bedrock", adaptive)]
         {
             let version = Some("2023-06-01").filter(|_| name == "anthropic");
-            let target = Target {
-                model: "m",
-                api_version: version,
-                quirks,
-                bare_stream: false,
-                unsealed: false,
-                default_max_tokens: 4000,
-            };
+            let target = Target { api_version: version, ..Target::plain("m", quirks, 4000) };
             let encoded = provider(name).encode(&request, &target).unwrap();
             let body: Value = serde_json::from_slice(&encoded.body).unwrap();
             let own = if name == "bedrock" { &body["additionalModelRequestFields"] } else { &body };

@@ -144,14 +144,7 @@ fn every_request_can_be_written_for_it() {
     for from in DIALECTS {
         for (name, body) in fixtures(&format!("requests/{from}")) {
             let request = parse(from, &body).unwrap();
-            let target = Target {
-                model: "engine",
-                api_version: None,
-                quirks: &crate::format::NO_QUIRKS,
-                bare_stream: false,
-                unsealed: false,
-                default_max_tokens: 5,
-            };
+            let target = Target::plain("engine", &crate::format::NO_QUIRKS, 5);
             let encoded = Lines.encode(&request, &target).unwrap();
             assert_eq!(json(&encoded.body)["lines"].as_array().unwrap().len(), request.messages.len(), "{name}");
         }

@@ -82,14 +82,7 @@ fn a_providers_lines_and_faults_name_them_too() {
         let format = ComponentFormat::new(Arc::clone(&policy), base).serving(Some(id), now);
         let body = r#"{"model":"g","messages":[{"role":"user","content":"666"}]}"#;
         let request = OpenAi.parse(&ClientRequest::post(http::Uri::from_static("/"), body)).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let lines = logged(|| drop(format.encode(&request, &target)));
         assert_eq!(lines.len(), 1, "{deed}: {lines:?}");
         assert_eq!((&lines[0]["id"], &lines[0]["group"]), (&id.to_string().into(), &"g".into()), "{deed}: {lines:?}");

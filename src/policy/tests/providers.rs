@@ -33,14 +33,7 @@ fn encode_body(format: &ComponentFormat, body: &str) -> Result<(), AttemptFault>
     let uri = Uri::from_static("/v1/chat/completions");
     let api = format::spoken_at(uri.path(), &HeaderMap::new());
     let request = api.parse(&ClientRequest::post(uri, body.to_owned())).unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 100,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 100);
     format.encode(&request, &target).map(drop)
 }
 

@@ -236,14 +236,7 @@ fn request(bytes: &[u8], _: u64, said: &mut Said) {
         drop(api.several(bytes));
         match api.parse(&ClientRequest::post(uri, bytes.to_vec())) {
             Ok(request) => {
-                let target = Target {
-                    model: "m",
-                    api_version: None,
-                    quirks: &NO_QUIRKS,
-                    bare_stream: false,
-                    unsealed: false,
-                    default_max_tokens: 100,
-                };
+                let target = Target::plain("m", &NO_QUIRKS, 100);
                 for format in provider_formats() {
                     for encoded in [format.encode(&request, &target), format.encode_vectors(&request, &target)] {
                         match encoded {

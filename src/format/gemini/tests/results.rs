@@ -143,14 +143,7 @@ fn what_a_search_found_is_said_and_what_has_no_words_is_refused() {
     assert_eq!(part(&told, 0, 0), &json!({"text": words}));
     let other = body(&json!({"type": "container_upload", "file_id": "f"})).to_string();
     let request = Anthropic.parse(&ClientRequest::post("/v1/messages".parse().unwrap(), other)).unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     let refused = Gemini.encode(&request, &target).unwrap_err();
     assert!(refused.param.is_some_and(|param| param.ends_with(".content[0]")), "{}", refused.message);
 }

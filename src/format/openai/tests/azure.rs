@@ -8,14 +8,7 @@ fn encode(api_version: Option<&str>) -> Encoded {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": true});
     let api = client_apis().find(|api| api.name() == "openai").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
-    let target = Target {
-        model: "mine",
-        api_version,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target { api_version, ..Target::plain("mine", &NO_QUIRKS, 9) };
     Azure.encode(&request, &target).unwrap()
 }
 

@@ -28,8 +28,7 @@ fn encoded(
     let path = if client == "gemini" { "/v1beta/models/m:generateContent" } else { "/" };
     let api = client_apis().find(|api| api.name() == client).unwrap();
     let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks, bare_stream: false, unsealed: false, default_max_tokens: 9 };
+    let target = Target::plain("m", quirks, 9);
     let encoded = ResponsesProvider.encode(&request, &target)?;
     let lost = lost(&request, &encoded).collect();
     let body = serde_json::from_slice(&encoded.body).unwrap();

@@ -261,14 +261,7 @@ fn where_a_cache_ends_is_told_to_chats_and_reported_elsewhere() {
     let body = json!({"model": "m", "prompt_cache_options": mark, "input": input});
     let request = parse(&body).unwrap();
     let sent = |to: &str| {
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            default_max_tokens: 9,
-            bare_stream: false,
-            unsealed: false,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = provider_format(to).unwrap().encode(&request, &target).unwrap();
         (serde_json::from_slice::<Value>(&encoded.body).unwrap(), encoded.dropped)
     };

@@ -219,14 +219,7 @@ fn thinking_goes_back_where_it_was_sealed_here_and_nowhere_else() {
     for to in ["anthropic", "bedrock", "gemini", "openai"] {
         let api = client_apis().find(|api| api.name() == "anthropic").unwrap();
         let request = api.parse(&ClientRequest::post("/".parse().unwrap(), claude.to_string())).unwrap();
-        let target = Target {
-            model: "m",
-            api_version: None,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target::plain("m", &NO_QUIRKS, 9);
         let encoded = crate::format::provider_format(to).unwrap().encode(&request, &target).unwrap();
         assert!(!String::from_utf8_lossy(&encoded.body).contains("openaiR"), "{to}");
     }
@@ -314,14 +307,7 @@ fn azure_is_asked_where_it_is() {
         (Some("2025-04-01-preview"), "/openai/responses?api-version=2025-04-01-preview"),
         (Some("2025-02-01-preview"), "/openai/v1/responses"),
     ] {
-        let target = Target {
-            model: "mine",
-            api_version,
-            quirks: &NO_QUIRKS,
-            bare_stream: false,
-            unsealed: false,
-            default_max_tokens: 9,
-        };
+        let target = Target { api_version, ..Target::plain("mine", &NO_QUIRKS, 9) };
         let encoded = AzureResponses.encode(&request, &target).unwrap();
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!((encoded.path.as_str(), &body["model"]), (path, &json!("mine")), "{api_version:?}");
@@ -354,14 +340,7 @@ fn tools_that_the_provider_runs_are_for_whoever_is_asked_through_this_api() {
     let body = sent("openai-responses", &json!({"model": "m", "input": "Hi", "tools": tools, "tool_choice": server}));
     assert_eq!(body["tool_choice"], server);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     let function = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
     for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
         let encode = |body: &Value| {
@@ -464,14 +443,7 @@ fn messages_go_back_in_the_phase_they_were_told_in() {
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
     let asked = json!({"model": "m", "input": items}).to_string();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
         let encoded = crate::format::provider_format(to).unwrap().encode(&request, &target).unwrap();
         let body = String::from_utf8_lossy(&encoded.body);
@@ -502,14 +474,7 @@ fn what_is_kept_at_openai_goes_out_by_its_id_and_to_nobody_who_cannot_look_there
     let body = sent("openai-responses", &asked(&content));
     assert_eq!(body["input"][0]["content"], content);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     let encode = |to: &str, part: &Value| {
         let asked = asked(&json!([part])).to_string();
         let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
@@ -546,14 +511,7 @@ fn a_picture_that_was_made_goes_back_to_who_made_it() {
         reply: json!({"id": "resp_0a1b", "output": [made, drawn]}).to_string().into(),
     }];
     let request = api.parse(&request).unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     let encoded = ResponsesProvider.encode(&request, &target).unwrap();
     let body: Value = serde_json::from_slice(&encoded.body).unwrap();
     let mut own = made;
@@ -588,14 +546,7 @@ fn how_closely_to_look_at_a_file_and_where_a_cache_ends_behind_it_are_told() {
     assert_eq!(encoded.dropped, ["messages[0].content[0].cache_control"]);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked.to_string())).unwrap();
-    let target = Target {
-        model: "m",
-        api_version: None,
-        quirks: &NO_QUIRKS,
-        bare_stream: false,
-        unsealed: false,
-        default_max_tokens: 9,
-    };
+    let target = Target::plain("m", &NO_QUIRKS, 9);
     let encoded = crate::format::provider_format("openai").unwrap().encode(&request, &target).unwrap();
     let body: Value = serde_json::from_slice(&encoded.body).unwrap();
     let file =
